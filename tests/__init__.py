@@ -1,0 +1,1 @@
+"""Tests of heartbus; nothing here is installed."""
