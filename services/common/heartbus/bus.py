@@ -1,0 +1,457 @@
+"""The bus as services see it, and its NATS client; the only module that imports nats.
+
+Losing the bus is normal: ``publish`` never waits and never raises, a lost connection is
+replaced for ever, and its owner is told. nats-py can stay connected yet deaf after an exception in
+its read loop, so a beat to ourselves every second shows whether we still hear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from heartbus import codec, subjects
+from heartbus.events import SCHEMA_VERSION, Body, Envelope, Event, Message, State
+from heartbus.freshness import Freshness, FreshnessFilter
+from heartbus.log import RateLimit, logger
+
+# nats-py tries to import aiohttp for a transport that we do not use: 10 MB in every service.
+_UNWANTED = "aiohttp" not in sys.modules
+if _UNWANTED:
+    sys.modules["aiohttp"] = None  # type: ignore[assignment]
+import nats  # noqa: E402
+import nats.errors  # noqa: E402
+
+if _UNWANTED:
+    del sys.modules["aiohttp"]
+
+EVENT_VALID_S: Final = 10.0
+STATE_VALID_S: Final = 3.0
+INBOX_MESSAGES_MAX: Final = 4096
+OUTBOX_MESSAGES_MAX: Final = 4096
+ECHO_PERIOD_S: Final = 1.0
+ECHO_MISSED_MAX: Final = 3
+
+RECONNECT_WAIT_S: Final = 0.1
+
+ConnectionCallback = Callable[[bool], None]
+MessageCallback = Callable[[Any], Awaitable[None]]
+StateSource = Callable[[], State]
+
+
+class Inbox:
+    """A bounded queue of messages for one consumer; when full the oldest is dropped and counted.
+
+    Dropping the oldest is right because snapshots repeat: what is lost is told again.
+    """
+
+    def __init__(self, *, messages_max: int = INBOX_MESSAGES_MAX) -> None:
+        self._messages: deque[Message] = deque(maxlen=messages_max)
+        self._arrived = asyncio.Event()
+        self.overflowed = 0
+
+    def put(self, message: Message) -> None:
+        """Append a message; never waits."""
+        if len(self._messages) == self._messages.maxlen:
+            self.overflowed += 1
+        self._messages.append(message)
+        self._arrived.set()
+
+    def get_nowait(self) -> Message | None:
+        """Return the oldest message, or None."""
+        return self._messages.popleft() if self._messages else None
+
+    async def get(self) -> Message:
+        """Wait for the oldest message. Cancelling it loses nothing."""
+        while not self._messages:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._messages.popleft()
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        while True:
+            yield await self.get()
+
+
+class Bus(Protocol):
+    """What a service needs of the bus. ``MemoryBus`` in heartbus.testing is the other one."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be sent now."""
+        ...
+
+    def publish(self, event: Event, *, cause: str | None = None) -> str:
+        """Send an event and return its id; lost if the bus is down, which is counted."""
+        ...
+
+    def serve_state(self, source: StateSource) -> None:
+        """Publish ``source()`` about every second, on reconnect and when asked for."""
+        ...
+
+    def publish_state(self) -> None:
+        """Publish the served state now, because it changed."""
+        ...
+
+    def subscribe(self, subjects_: Iterable[str], inbox: Inbox) -> None:
+        """Deliver decoded, fresh messages on these subjects to ``inbox``."""
+        ...
+
+    def on_connection(self, callback: ConnectionCallback) -> None:
+        """Call ``callback(connected)`` whenever the connection comes or goes."""
+        ...
+
+    async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
+        """Ask one service on one director for its snapshot; None if it does not answer."""
+        ...
+
+
+class NatsBus:
+    """One connection to the nats-server of this host.
+
+    ``incarnation`` grows each time the process starts. All methods but ``run`` and
+    ``request_state`` return at once and may be called before the bus is there.
+    """
+
+    def __init__(self, *, url: str, node: str, service: str, incarnation: int) -> None:
+        self._url = url
+        self._node = node
+        self._service = service
+        self._incarnation = incarnation
+        self._sequence = 0
+        self._client: Any = None
+        self._connected = False
+        self._lost = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._ending = False
+        self._outbox: asyncio.Queue[tuple[str, bytes, dict[str, str]]] = asyncio.Queue(
+            OUTBOX_MESSAGES_MAX
+        )
+        self._state_source: StateSource | None = None
+        self._state_wanted = asyncio.Event()
+        self._subscriptions: list[tuple[str, Inbox]] = []
+        self._listeners: list[ConnectionCallback] = []
+        self._freshness = FreshnessFilter()
+        self._echo_heard_s = time.monotonic()
+        self._lines = RateLimit(period_s=10.0)
+        self._log = logger(node=node, service=service)
+        self.counters: Counter[str] = Counter()
+
+    # --- what services call ----------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be sent now."""
+        return self._connected
+
+    def publish(self, event: Event, *, cause: str | None = None) -> str:
+        """Send an event and return its id; lost if the bus is down, which is counted."""
+        message = self._wrap(event, cause=cause, valid_for_s=EVENT_VALID_S)
+        self._log.info(
+            "event", kind=event.kind, id=message.envelope.id, cause=cause, data=_fields(event)
+        )
+        self._enqueue(event.kind, message)
+        return message.envelope.id
+
+    def serve_state(self, source: StateSource) -> None:
+        """Publish ``source()`` about every second, on reconnect and when asked for."""
+        self._state_source = source
+
+    def publish_state(self) -> None:
+        """Publish the served state now, because it changed."""
+        self._state_wanted.set()
+
+    def subscribe(self, subjects_: Iterable[str], inbox: Inbox) -> None:
+        """Deliver decoded, fresh messages on these subjects to ``inbox``."""
+        self._subscriptions.extend((subject, inbox) for subject in subjects_)
+        self._wake.set()
+
+    def on_connection(self, callback: ConnectionCallback) -> None:
+        """Call ``callback(connected)`` whenever the connection comes or goes."""
+        self._listeners.append(callback)
+
+    async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
+        """Ask one service on one director for its snapshot; None if it does not answer."""
+        client = self._client
+        if client is None:
+            return None
+        subject = subjects.command(node, service, "state")
+        try:
+            reply = await client.request(subject, b"", timeout=timeout_s)
+            return codec.decode(reply.data)
+        except codec.DecodeError as error:
+            self._drop("undecodable", subject, str(error))
+        except (nats.errors.Error, TimeoutError, OSError):
+            self.counters["unanswered"] += 1
+        return None
+
+    # --- the connection --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the connection, until cancelled. Raises nothing but CancelledError."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_connected())
+            tasks.create_task(self._send_outbox())
+            tasks.create_task(self._publish_states())
+            tasks.create_task(self._watch_echo())
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._ending = True
+
+    async def flush(self, *, timeout_s: float) -> None:
+        """Wait until what was published has left this process, at most ``timeout_s``."""
+        deadline_s = time.monotonic() + timeout_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._outbox.join()
+        if self._client is not None:
+            # Not cancelled when it is late: nats-py's read loop dies if the answer finds nobody.
+            task = asyncio.ensure_future(self._client.flush(timeout=30))
+            task.add_done_callback(_ignore_result)
+            await asyncio.wait({task}, timeout=max(0.0, deadline_s - time.monotonic()))
+
+    async def _keep_connected(self) -> None:
+        # nats-py's own reconnecting gives up for good on some errors of the server, and hangs
+        # after exceptions in callbacks: a lost client is replaced by a new one instead.
+        # asyncio.wait_for of Python 3.11 loses a cancellation that meets an error, hence _ending.
+        while not self._ending:
+            if not await self._listens():
+                await asyncio.sleep(RECONNECT_WAIT_S)
+                continue
+            client: Any = nats.NATS()
+            lost = asyncio.Event()
+            try:
+                await self._connect(client, lost)
+                await self._live_on(client, lost)
+            except Exception as error:  # whatever it was, the next connection may do better
+                self._say("bus.unreachable", url=self._url, error=repr(error))
+            finally:
+                self._client = None
+                self._set_connected(False)
+                await self._discard(client)
+            await asyncio.sleep(RECONNECT_WAIT_S)
+
+    async def _listens(self) -> bool:
+        """Return whether something accepts connections there; a client of nats-py costs more."""
+        parts = urlsplit(self._url)
+        try:
+            async with asyncio.timeout(1.0):
+                _reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 4222)
+        except (OSError, TimeoutError) as error:
+            self._say("bus.unreachable", url=self._url, error=str(error) or "no answer in 1 s")
+            return False
+        writer.transport.abort()
+        return True
+
+    async def _connect(self, client: Any, lost: asyncio.Event) -> None:
+        async def on_lost() -> None:
+            lost.set()
+            self._wake.set()
+
+        await client.connect(
+            self._url,
+            name=f"{self._service}@{self._node}",
+            inbox_prefix=f"_INBOX.{subjects.node_token(self._node)}.{self._service}",
+            allow_reconnect=False,
+            max_reconnect_attempts=1,  # else the first connect tries again in there for ever
+            reconnect_time_wait=RECONNECT_WAIT_S,
+            connect_timeout=1,
+            ping_interval=1,
+            max_outstanding_pings=2,
+            error_cb=self._on_error,
+            disconnected_cb=on_lost,
+            closed_cb=on_lost,
+        )
+
+    async def _live_on(self, client: Any, lost: asyncio.Event) -> None:
+        """Serve one connection until it is lost, or heard nothing of for too long."""
+        self._lost = lost
+        self._echo_heard_s = time.monotonic()
+        for subject, callback in self._own_subscriptions():
+            await self._subscribe(client, subject, callback)
+        subscribed = 0
+        while not lost.is_set():
+            self._wake.clear()
+            for subject, inbox in self._subscriptions[subscribed:]:
+                await self._subscribe(client, subject, self._receiver(inbox))
+                subscribed += 1
+            if self._client is None:
+                self._client = client
+                self._set_connected(True)
+                self._state_wanted.set()
+            await self._wake.wait()
+
+    def _own_subscriptions(self) -> list[tuple[str, MessageCallback]]:
+        return [
+            (subjects.echo(self._node, self._service), self._on_echo),
+            (subjects.command(self._node, self._service, "state"), self._on_state_request),
+        ]
+
+    async def _discard(self, client: Any) -> None:
+        try:
+            async with asyncio.timeout(0.5):
+                await client.close()
+        except Exception as error:  # closing a dead socket may raise anything; we are done with it
+            self._log.debug("bus.close", error=str(error))
+
+    async def _on_error(self, error: Exception) -> None:
+        if self._ending:
+            raise asyncio.CancelledError  # the cancellation that was lost, see _keep_connected
+        self.counters["errors"] += 1
+        if not isinstance(error, ConnectionRefusedError):
+            self._say("bus.error", error=f"{type(error).__name__}: {error}")
+
+    def _set_connected(self, connected: bool) -> None:
+        if connected == self._connected:
+            return
+        self._connected = connected
+        self._log.info("bus.connected" if connected else "bus.disconnected", url=self._url)
+        for listener in self._listeners:
+            try:
+                listener(connected)
+            except Exception as error:  # a defect of one listener must not end the bus of all
+                self._log.error("bus.listener", error=repr(error))
+
+    async def _watch_echo(self) -> None:
+        subject = subjects.echo(self._node, self._service)
+        while True:
+            await asyncio.sleep(ECHO_PERIOD_S)
+            if not self._connected:
+                continue
+            await self._try_publish(subject, b"", None)
+            if time.monotonic() - self._echo_heard_s > ECHO_MISSED_MAX * ECHO_PERIOD_S:
+                self.counters["deaf"] += 1
+                self._say("bus.deaf", action="reconnect")
+                self._lost.set()
+                self._wake.set()
+
+    async def _on_echo(self, _message: Any) -> None:
+        self._echo_heard_s = time.monotonic()
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def _wrap(self, body: Body, *, cause: str | None, valid_for_s: float) -> Message:
+        self._sequence += 1
+        envelope = Envelope(
+            schema=SCHEMA_VERSION,
+            kind=body.kind,
+            id=uuid.uuid4().hex,
+            time_s=time.time(),
+            uptime_s=time.monotonic(),
+            node=self._node,
+            service=self._service,
+            incarnation=self._incarnation,
+            sequence=self._sequence,
+            valid_for_s=valid_for_s,
+            cause=cause,
+        )
+        return Message(envelope=envelope, body=body)
+
+    def _enqueue(self, subject: str, message: Message) -> None:
+        if not self._connected:
+            self.counters["unsent"] += 1
+            return
+        try:
+            self._outbox.put_nowait(
+                (subject, codec.encode(message), codec.headers(message.envelope))
+            )
+        except asyncio.QueueFull:
+            self.counters["unsent"] += 1
+
+    def _snapshot(self) -> Message | None:
+        if self._state_source is None:
+            return None
+        return self._wrap(self._state_source(), cause=None, valid_for_s=STATE_VALID_S)
+
+    async def _send_outbox(self) -> None:
+        while True:
+            await self._try_publish(*await self._outbox.get())
+            self._outbox.task_done()
+
+    async def _publish_states(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._state_wanted.wait()
+            except TimeoutError:
+                pass
+            self._state_wanted.clear()
+            snapshot = self._snapshot() if self._connected else None
+            if snapshot is not None:
+                self._enqueue(subjects.state(self._node, self._service), snapshot)
+
+    async def _try_publish(self, subject: str, data: bytes, headers: dict[str, str] | None) -> bool:
+        client = self._client
+        if client is None:
+            self.counters["unsent"] += 1
+            return False
+        try:
+            await client.publish(subject, data, headers=headers)
+        except (nats.errors.Error, OSError) as error:
+            self.counters["unsent"] += 1
+            self._say("bus.unsent", subject=subject, error=str(error))
+            return False
+        return True
+
+    # --- receiving -------------------------------------------------------------------------------
+
+    async def _subscribe(self, client: Any, subject: str, callback: MessageCallback) -> None:
+        await client.subscribe(subject, cb=callback, pending_msgs_limit=INBOX_MESSAGES_MAX)
+
+    def _receiver(self, inbox: Inbox) -> Callable[[Any], Awaitable[None]]:
+        async def receive(raw: Any) -> None:
+            try:
+                message = codec.decode(raw.data)
+            except codec.DecodeError as error:
+                self._drop("undecodable", raw.subject, str(error))
+                return
+            freshness = self._freshness_of(message)
+            if freshness is not Freshness.FRESH:
+                self._drop(freshness.value, raw.subject, f"from {message.envelope.node}")
+                return
+            inbox.put(message)
+
+        return receive
+
+    def _freshness_of(self, message: Message) -> Freshness:
+        # Two subscriptions may both match a message; each sender has one filter, so the second
+        # copy would look repeated: services therefore subscribe disjoint subjects.
+        return self._freshness.judge(message.envelope, now_s=time.monotonic())
+
+    async def _on_state_request(self, raw: Any) -> None:
+        # Answer to inboxes only: a requester picks the reply subject, and must not be able to make
+        # us speak on a subject that it may not use itself.
+        if not str(raw.reply).startswith("_INBOX."):
+            self._drop("bad-reply-subject", raw.subject, str(raw.reply)[:64])
+            return
+        snapshot = self._snapshot()
+        if snapshot is not None:
+            await self._try_publish(
+                raw.reply, codec.encode(snapshot), codec.headers(snapshot.envelope)
+            )
+
+    def _drop(self, why: str, subject: str, detail: str) -> None:
+        self.counters[why] += 1
+        self._say("bus.dropped", key=why, why=why, subject=subject, detail=detail)
+
+    def _say(self, event: str, *, key: str | None = None, **fields: object) -> None:
+        held_back = self._lines.passes(key or event, now_s=time.monotonic())
+        if held_back is not None:
+            self._log.warning(event, similar=held_back, **fields)
+
+
+def _fields(event: Event) -> dict[str, object]:
+    return {name: getattr(event, name) for name in codec.field_names(type(event))}
+
+
+def _ignore_result(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

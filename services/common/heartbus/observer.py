@@ -1,0 +1,76 @@
+"""What any observer needs of the bus: all events, all snapshots, and the newest of each.
+
+An observer only listens: nothing that directors do depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from heartbus import subjects
+from heartbus.events import (
+    EVENT_CLASSES,
+    CheckerState,
+    DirectorStatus,
+    IpvsState,
+    MembershipState,
+    Message,
+    State,
+    VipState,
+)
+
+EVENT_SUBJECTS: Final = tuple(sorted({f"{c.kind.split('.')[0]}.*" for c in EVENT_CLASSES}))
+"""Wildcards that match every event: ``node.*``, ``realserver.*``, …"""
+
+S = TypeVar("S", MembershipState, VipState, CheckerState, IpvsState)
+
+
+class ClusterView:
+    """The newest snapshot of each service of each director, with its age.
+
+    Sans-I/O: feed it messages with the time of their arrival on any monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[tuple[str, str], tuple[State, float]] = {}
+
+    def see(self, message: Message, *, now_s: float) -> None:
+        """Remember a snapshot; events are ignored."""
+        if isinstance(message.body, State):
+            key = (message.envelope.node, message.body.kind)
+            self._states[key] = (message.body, now_s)
+
+    def nodes(self) -> tuple[str, ...]:
+        """Return every director that is heard or spoken of, sorted."""
+        names = {node for node, _kind in self._states}
+        for state, _heard_s in self._states.values():
+            if isinstance(state, MembershipState):
+                names.update(director.name for director in state.directors)
+        return tuple(sorted(names))
+
+    def state(self, node: str, state_class: type[S]) -> S | None:
+        """Return the newest snapshot of this class from a director, or None."""
+        found = self._states.get((node, state_class.kind))
+        return found[0] if found is not None and isinstance(found[0], state_class) else None
+
+    def age_s(self, node: str, state_class: type[State], *, now_s: float) -> float | None:
+        """Return how old the newest snapshot is, or None."""
+        found = self._states.get((node, state_class.kind))
+        return None if found is None else now_s - found[1]
+
+    def is_complete(self) -> bool:
+        """Whether every director that somebody calls alive has sent all its snapshots."""
+        alive = {
+            director.name
+            for state, _heard_s in self._states.values()
+            if isinstance(state, MembershipState)
+            for director in state.directors
+            if director.status in (DirectorStatus.ALIVE, DirectorStatus.LATE)
+        }
+        kinds = (MembershipState.kind, VipState.kind, CheckerState.kind, IpvsState.kind)
+        return bool(alive) and all((node, kind) in self._states for node in alive for kind in kinds)
+
+
+def all_subjects(*, states: bool) -> tuple[str, ...]:
+    """Return the subjects of all events and, if wanted, of all snapshots."""
+    return (*EVENT_SUBJECTS, subjects.ALL_STATES) if states else EVENT_SUBJECTS

@@ -1,0 +1,303 @@
+"""The frame of a service process: options, configuration, logs, signals, readiness, clean stop.
+
+A service is a function ``async (Context) -> None`` that returns once ``context.stopping`` is set.
+Exit codes: 0 stopped as asked, 1 a defect of ours, 2 the configuration or the command line is
+wrong, 3 this machine lacks something (privilege, kernel module, free port).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from heartbus import __version__, log
+from heartbus.bus import NatsBus
+from heartbus.config import ConfigError, Level, load
+from heartbus.config.digest import config_digest
+from heartbus.config.validate import recheck
+from heartbus.events import ConfigApplied, ServiceStarted, ServiceStopped
+from heartbus.model import TIMER_PROFILES, Cluster
+from heartbus.systemd import Notifier
+
+EXIT_OK: Final = 0
+EXIT_DEFECT: Final = 1
+EXIT_CONFIG: Final = 2
+EXIT_MACHINE: Final = 3
+
+DEFAULT_CONFIG: Final = "/etc/heartbus/heartbus.toml"
+
+
+class MachineError(Exception):
+    """Something is missing on this machine; the message says what, and what to do."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """What the frame gives to a service."""
+
+    node: str
+    service: str
+    cluster: Cluster
+    digest: str
+    bus: NatsBus
+    incarnation: int
+    runtime_dir: Path
+    state_dir: Path
+    stopping: asyncio.Event
+    notifier: Notifier
+    log: structlog.typing.FilteringBoundLogger
+    told: bool = False
+
+    def ready(self) -> None:
+        """Say that the service does its work now; call it once.
+
+        Observers hear it as soon as there is a bus, which may be later.
+        """
+        self.notifier.ready()
+        self.log.info("service.ready", version=__version__, config=self.digest)
+        if self.bus.connected:
+            self._tell_observers(connected=True)
+        else:
+            self.bus.on_connection(lambda connected: self._tell_observers(connected=connected))
+
+    def _tell_observers(self, *, connected: bool) -> None:
+        if connected and not self.told:
+            self.told = True
+            self.bus.publish(ServiceStarted(version=__version__, pid=os.getpid()))
+            self.bus.publish(ConfigApplied(source=self.cluster.source, digest=self.digest))
+
+
+ServiceMain = Callable[[Context], Awaitable[None]]
+
+
+def parser(service: str, description: str) -> argparse.ArgumentParser:
+    """Return the options that every service has; each has a HEARTBUS_… variable too."""
+    program = f"heartbus-{service}"
+    env = os.environ.get
+    result = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog=f"example: {program} --config /etc/ha.d --node linuxha1.linux-ha.org",
+    )
+    add = result.add_argument
+    add("--version", action="version", version=f"{program} {__version__}")
+    add(
+        "--config",
+        default=env("HEARTBUS_CONFIG", DEFAULT_CONFIG),
+        metavar="PATH",
+        help="heartbus.toml, or a directory with ha.cf and haresources (default %(default)s)",
+    )
+    add(
+        "--node",
+        default=env("HEARTBUS_NODE", os.uname().nodename),
+        help="name of this director in the configuration (default %(default)s)",
+    )
+    add(
+        "--nats",
+        default=env("HEARTBUS_NATS"),
+        metavar="URL",
+        help="nats-server of this host (default nats://127.0.0.1 with the configured port)",
+    )
+    add(
+        "--timers",
+        choices=sorted(TIMER_PROFILES),
+        default=env("HEARTBUS_TIMERS"),
+        help="use this named set of detection times instead of the configured one",
+    )
+    add(
+        "--runtime-dir",
+        type=Path,
+        default=Path(env("HEARTBUS_RUNTIME_DIR", "/run/heartbus")),
+        help="where the leases are; gone after a boot (default %(default)s)",
+    )
+    add(
+        "--state-dir",
+        type=Path,
+        default=Path(env("HEARTBUS_STATE_DIR", "/var/lib/heartbus")),
+        help="where epochs are kept across boots (default %(default)s)",
+    )
+    add("--log-level", choices=log.LEVELS, default=env("HEARTBUS_LOG_LEVEL", "info"))
+    return result
+
+
+def run(
+    service: str, description: str, main: ServiceMain, argv: Sequence[str] | None = None
+) -> int:
+    """Run a service until it is told to stop; return the exit code."""
+    options = parse_options(service, description, argv)
+    log.configure(level=options.log_level)
+    name_process(f"heartbus-{service}")
+    try:
+        return _run(service, main, options)
+    except ConfigError as error:
+        return fail(f"heartbus-{service}", error, EXIT_CONFIG)
+    except MachineError as error:
+        return fail(f"heartbus-{service}", error, EXIT_MACHINE)
+
+
+def parse_options(service: str, description: str, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; what came from the environment is held to the same choices."""
+    options_parser = parser(service, description)
+    options = options_parser.parse_args(argv)
+    if options.timers is not None and options.timers not in TIMER_PROFILES:
+        options_parser.error(
+            f"HEARTBUS_TIMERS: {options.timers!r} is not allowed; "
+            f"allowed: {', '.join(sorted(TIMER_PROFILES))}"
+        )
+    if options.log_level not in log.LEVELS:
+        options_parser.error(
+            f"HEARTBUS_LOG_LEVEL: {options.log_level!r} is not allowed; "
+            f"allowed: {', '.join(log.LEVELS)}"
+        )
+    return options
+
+
+def fail(program: str, error: Exception, code: int) -> int:
+    """Print an error as people and editors read it, and return the exit code.
+
+    What is wrong in a file begins with FILE:LINE; anything else begins with the program.
+    """
+    located = isinstance(error, ConfigError) and error.diagnostics
+    prefix = "" if located else f"{program}: "
+    for line in str(error).splitlines():
+        print(f"{prefix}{line}", file=sys.stderr, flush=True)  # noqa: T201
+    return code
+
+
+def name_process(name: str) -> None:
+    """Make ps and pgrep show this name (15 characters, prctl(2) PR_SET_NAME)."""
+    Path("/proc/self/comm").write_text(name[:15])
+
+
+_given_cluster: list[Cluster] = []
+
+
+def use_cluster(cluster: Cluster) -> None:
+    """Let the service that this process is about to run use a configuration already loaded."""
+    _given_cluster[:] = [cluster]
+
+
+def load_cluster(config: str, *, timers: str | None) -> Cluster:
+    """Return the configuration with a timer profile applied.
+
+    Raises:
+        ConfigError: the files cannot be used; it says where and why.
+
+    """
+    cluster = load(config).cluster
+    if timers is None:
+        return cluster
+    membership = replace(cluster.membership, timers=TIMER_PROFILES[timers])
+    profiled = replace(cluster, membership=membership)
+    remarks = recheck(profiled)
+    if any(remark.level is Level.ERROR for remark in remarks):
+        raise ConfigError(remarks)
+    return profiled
+
+
+def known_node(cluster: Cluster, node: str) -> str:
+    """Return the configured name of this node; a unique short name will do.
+
+    Raises:
+        ConfigError: the configuration has no such director.
+
+    """
+    names = [d.name for d in cluster.directors]
+    if node in names:
+        return node
+    short = [name for name in names if name.split(".")[0] == node.split(".")[0]]
+    if len(short) == 1:
+        return short[0]
+    raise ConfigError.plain(
+        f"{cluster.source}: node {node!r} is not configured; known: {', '.join(names)}; "
+        "say which one this is with --node NAME"
+    )
+
+
+def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
+    cluster = (
+        _given_cluster[0] if _given_cluster else load_cluster(options.config, timers=options.timers)
+    )
+    node = known_node(cluster, options.node)
+    for directory in (options.runtime_dir, options.state_dir):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"cannot make the directory {directory}: {error.strerror}; "
+                "run as a user who may, or name another with --runtime-dir and --state-dir"
+            ) from error
+    incarnation = time.time_ns() // 1_000_000
+    url = options.nats or f"nats://127.0.0.1:{cluster.bus.client_port}"
+    line = log.logger(node=node, service=service)
+
+    async def whole_life() -> None:
+        context = Context(
+            node=node,
+            service=service,
+            cluster=cluster,
+            digest=config_digest(cluster),
+            bus=NatsBus(url=url, node=node, service=service, incarnation=incarnation),
+            incarnation=incarnation,
+            runtime_dir=options.runtime_dir,
+            state_dir=options.state_dir,
+            stopping=asyncio.Event(),
+            notifier=Notifier(),
+            log=line,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, context.stopping.set)
+        loop.add_signal_handler(
+            signal.SIGHUP,
+            lambda: line.warning("reload.ignored", reason="restart to apply a new configuration"),
+        )
+        await _run_with_bus(context, main)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_runner:
+        try:
+            loop_runner.run(whole_life())
+        except* (ConfigError, MachineError) as group:
+            raise _first(group) from group
+    return EXIT_OK
+
+
+async def _run_with_bus(context: Context, main: ServiceMain) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        bus_task = tasks.create_task(context.bus.run())
+        watchdog_task = tasks.create_task(_feed_watchdog(context.notifier))
+        reason = "a defect: see its log"
+        try:
+            await main(context)
+            reason = "asked to stop"
+        finally:
+            context.notifier.stopping()
+            context.bus.publish(ServiceStopped(reason=reason))
+            await context.bus.flush(timeout_s=0.5)
+            bus_task.cancel()
+            watchdog_task.cancel()
+
+
+async def _feed_watchdog(notifier: Notifier) -> None:
+    period_s = notifier.watchdog_period_s
+    while period_s is not None:
+        notifier.alive()
+        await asyncio.sleep(period_s)
+
+
+def _first(
+    group: BaseExceptionGroup[ConfigError | MachineError],
+) -> ConfigError | MachineError:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found

@@ -1,0 +1,154 @@
+"""Fakes for tests of services and of what users build on them: a clock and a bus in memory."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+
+from heartbus import codec, subjects
+from heartbus.bus import ConnectionCallback, Inbox, StateSource
+from heartbus.events import SCHEMA_VERSION, Body, Envelope, Event, Message
+
+
+class ManualClock:
+    """A monotonic clock that moves only when told; call it for the time in seconds."""
+
+    def __init__(self, now_s: float = 1000.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        """Return the time in seconds."""
+        return self.now_s
+
+    def advance(self, seconds: float) -> float:
+        """Move forward and return the new time."""
+        self.now_s += seconds
+        return self.now_s
+
+
+class MemoryHub:
+    """What joins the MemoryBus of several services; delivers at once, through the codec."""
+
+    def __init__(self) -> None:
+        self.buses: list[MemoryBus] = []
+        self.messages: list[Message] = []
+
+    def bus(self, *, node: str, service: str, clock: Callable[[], float]) -> MemoryBus:
+        """Return a new bus client on this hub."""
+        bus = MemoryBus(self, node=node, service=service, clock=clock)
+        self.buses.append(bus)
+        return bus
+
+    def deliver(self, subject: str, message: Message) -> None:
+        """Hand a message to every connected subscriber."""
+        message = codec.decode(codec.encode(message))
+        self.messages.append(message)
+        for bus in self.buses:
+            if bus.connected:
+                bus.receive(subject, message)
+
+
+class MemoryBus:
+    """A Bus without a server; ``disconnect`` and ``reconnect`` play its outages."""
+
+    def __init__(
+        self, hub: MemoryHub, *, node: str, service: str, clock: Callable[[], float]
+    ) -> None:
+        self._hub = hub
+        self._node = node
+        self._service = service
+        self._clock = clock
+        self._connected = True
+        self._sequence = 0
+        self._state_source: StateSource | None = None
+        self._subscriptions: list[tuple[str, Inbox]] = []
+        self._listeners: list[ConnectionCallback] = []
+        self.published: list[Event] = []
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be sent now."""
+        return self._connected
+
+    def disconnect(self) -> None:
+        """Lose the bus."""
+        self._connected = False
+        for listener in self._listeners:
+            listener(False)
+
+    def reconnect(self) -> None:
+        """Find the bus again; the state is published as the real client does."""
+        self._connected = True
+        for listener in self._listeners:
+            listener(True)
+        self.publish_state()
+
+    def publish(self, event: Event, *, cause: str | None = None) -> str:
+        """Deliver an event at once; lost while disconnected, but kept in ``published``."""
+        message = self._wrap(event, cause=cause)
+        self.published.append(event)
+        if self._connected:
+            self._hub.deliver(event.kind, message)
+        return message.envelope.id
+
+    def serve_state(self, source: StateSource) -> None:
+        """Publish ``source()`` when asked for or told."""
+        self._state_source = source
+
+    def publish_state(self) -> None:
+        """Deliver the served state now."""
+        if self._state_source is not None and self._connected:
+            message = self._wrap(self._state_source(), cause=None)
+            self._hub.deliver(subjects.state(self._node, self._service), message)
+
+    def subscribe(self, subjects_: Iterable[str], inbox: Inbox) -> None:
+        """Deliver messages on these subjects to ``inbox``."""
+        self._subscriptions.extend((subject, inbox) for subject in subjects_)
+
+    def on_connection(self, callback: ConnectionCallback) -> None:
+        """Call ``callback(connected)`` whenever the connection comes or goes."""
+        self._listeners.append(callback)
+
+    async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
+        """Return the snapshot of a connected service on this hub, or None."""
+        for bus in self._hub.buses:
+            source = bus._state_source
+            asked = (bus._node, bus._service) == (node, service)
+            if asked and source is not None and bus.connected and self._connected:
+                return bus._wrap(source(), cause=None)
+        return None
+
+    def receive(self, subject: str, message: Message) -> None:
+        """Put a message into the inboxes whose subject matches."""
+        for pattern, inbox in self._subscriptions:
+            if _matches(pattern, subject):
+                inbox.put(message)
+
+    def _wrap(self, body: Body, *, cause: str | None) -> Message:
+        self._sequence += 1
+        return Message(
+            envelope=Envelope(
+                schema=SCHEMA_VERSION,
+                kind=body.kind,
+                id=uuid.uuid4().hex,
+                time_s=0.0,
+                uptime_s=self._clock(),
+                node=self._node,
+                service=self._service,
+                incarnation=1,
+                sequence=self._sequence,
+                valid_for_s=10.0,
+                cause=cause,
+            ),
+            body=body,
+        )
+
+
+def _matches(pattern: str, subject: str) -> bool:
+    wanted, given = pattern.split("."), subject.split(".")
+    for position, token in enumerate(wanted):
+        if token == ">":
+            return len(given) > position
+        if position >= len(given) or token not in ("*", given[position]):
+            return False
+    return len(wanted) == len(given)

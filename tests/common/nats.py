@@ -1,0 +1,77 @@
+"""A real nats-server on loopback that a test can kill, pause and bring back on the same port."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class NatsServer:
+    """One server; ``start`` returns when it accepts connections."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self._directory = directory
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> NatsServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        program = Path(sys.executable).with_name("nats-server")
+        log = (self._directory / "nats.log").open("ab")
+        with log:
+            self._popen = subprocess.Popen(
+                [str(program), "-a", "127.0.0.1", "-p", str(self.port)], stdout=log, stderr=log
+            )
+        deadline_s = time.monotonic() + 10
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            if self._popen.poll() is not None or time.monotonic() > deadline_s:
+                raise RuntimeError((self._directory / "nats.log").read_text())
+            time.sleep(0.01)  # polling for a listener; bounded by the deadline above
+
+    def kill(self) -> None:
+        if self._popen is not None:
+            self._popen.kill()
+            self._popen.wait()
+            self._popen = None
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._popen is None:
+            raise RuntimeError("the server is not running")
+        os.kill(self._popen.pid, number)
