@@ -1,0 +1,51 @@
+"""What is said about a configuration file: level, file, line, directive, and what to do.
+
+Sans-I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Level(enum.StrEnum):
+    """``error``: refused. ``warning``: loaded, but not as written. ``note``: good to know."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One remark. ``line`` counts from 1; None where the file as a whole is meant."""
+
+    level: Level
+    file: str
+    line: int | None
+    directive: str | None
+    message: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        what = self.message if self.directive is None else f"{self.directive}: {self.message}"
+        return f"{where}: {what}"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; nothing was changed. ``diagnostics`` says all of it.
+
+    As text: one ``FILE:LINE: directive: what is wrong, what is allowed`` a line, errors only.
+    """
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        self.diagnostics = diagnostics
+        super().__init__("\n".join(str(d) for d in diagnostics if d.level is Level.ERROR))
+
+    @classmethod
+    def plain(cls, message: str) -> ConfigError:
+        """Return an error that concerns no single line."""
+        error = cls(())
+        error.args = (message,)
+        return error

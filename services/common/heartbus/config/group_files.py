@@ -1,0 +1,196 @@
+"""Finds and reads the files that resource groups name: saved rules, ldirectord files, scripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from heartbus.config import ipvsadm_rules, ldirectord, ldirectord_services, source
+from heartbus.config.report import Path, Place, Places, Report, Setting
+from heartbus.model import (
+    CheckedServicesResource,
+    Cluster,
+    Resource,
+    ResourceGroup,
+    SavedRulesResource,
+    ScriptResource,
+    VirtualService,
+)
+
+RULES_FILE: Final = "ipvsadm.rules"
+SYSTEM_RULES: Final = ("/etc/ipvsadm.rules", "/etc/sysconfig/ipvsadm")
+LDIRECTORD_SUFFIX: Final = ".cf"
+SYSTEM_RESOURCE_PATH: Final = ("/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Where files are looked for: ``directories`` in order; ``/etc`` files below ``root``."""
+
+    directories: tuple[str, ...]
+    root: str = "/"
+
+    def system(self, path: str) -> str:
+        """Return the path of a system file below ``root``."""
+        return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))
+
+
+class GroupFiles:
+    """Reads the files of one group after the other; none is loaded twice."""
+
+    def __init__(self, search: Search, report: Report) -> None:
+        self._search = search
+        self._report = report
+        self._loaded: dict[str, str] = {}
+
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The paths of all files that a group named."""
+        return frozenset(self._loaded)
+
+    def expand(
+        self, name: str, resources: Sequence[Setting[Resource]]
+    ) -> tuple[tuple[Resource, ...], list[Setting[VirtualService]]]:
+        """Return the resources, with the files that were found, and their virtual services.
+
+        A service that stands both in the saved rules and in an ldirectord file of the group is that
+        of the ldirectord file: ldirectord takes over what ipvsadm restored.
+        """
+        found: list[Resource] = []
+        saved: list[Setting[VirtualService]] = []
+        checked: list[Setting[VirtualService]] = []
+        for setting in resources:
+            resource = setting.value
+            if isinstance(resource, SavedRulesResource):
+                resource, services = self._saved_rules(name, setting.place)
+                saved += services
+            elif isinstance(resource, CheckedServicesResource):
+                resource, services = self._ldirectord(resource, name, setting.place)
+                checked += services
+            found.append(resource)
+        checked_at = {service.value.name: service.place for service in checked}
+        kept = []
+        for service in saved:
+            other = checked_at.get(service.value.name)
+            if other is None:
+                kept.append(service)
+                continue
+            self._report.note(
+                service.place,
+                f"{service.value.name} is taken from {other.file}:{other.line}, which checks it",
+            )
+        return tuple(found), [*kept, *checked]
+
+    def _saved_rules(
+        self, group: str, place: Place
+    ) -> tuple[SavedRulesResource, list[Setting[VirtualService]]]:
+        paths = [os.path.join(directory, RULES_FILE) for directory in self._search.directories]
+        paths += [self._search.system(path) for path in SYSTEM_RULES]
+        path = next(filter(source.is_file, paths), None)
+        if path is None:
+            self._report.note(
+                place, f"no saved rules, so nothing to restore; looked for {', '.join(paths)}"
+            )
+            return SavedRulesResource(), []
+        resource = SavedRulesResource(file=path)
+        if not self._first_use(path, group, place):
+            return resource, []
+        file = source.read(path, self._report)
+        if file is None:
+            return resource, []
+        return resource, ipvsadm_rules.parse(file.text, path, group, self._report)
+
+    def _ldirectord(
+        self, resource: CheckedServicesResource, group: str, place: Place
+    ) -> tuple[CheckedServicesResource, list[Setting[VirtualService]]]:
+        names = [resource.file]
+        if not resource.file.endswith(LDIRECTORD_SUFFIX):
+            names.append(resource.file + LDIRECTORD_SUFFIX)
+        # os.path.join leaves an absolute name alone: ldirectord takes those too.
+        candidates = [
+            (name, os.path.join(directory, name))
+            for name in names
+            for directory in self._search.directories
+        ]
+        hit = next((entry for entry in candidates if source.is_file(entry[1])), None)
+        if hit is None:
+            looked = ", ".join(dict.fromkeys(path for _, path in candidates))
+            self._report.error(place, f"no such ldirectord file; looked for {looked}")
+            return resource, []
+        name, path = hit
+        if name != resource.file:
+            self._report.warning(
+                place, f"found as {name}; ldirectord itself adds no {LDIRECTORD_SUFFIX}"
+            )
+        resource = CheckedServicesResource(file=name)
+        if not self._first_use(path, group, place):
+            return resource, []
+        file = source.read(path, self._report)
+        if file is None:
+            return resource, []
+        content = ldirectord.parse(file.text, path, self._report)
+        return resource, ldirectord_services.services(content, group, self._report)
+
+    def _first_use(self, path: str, group: str, place: Place) -> bool:
+        if path not in self._loaded:
+            self._loaded[path] = group
+            return True
+        self._report.warning(
+            place, f"{path} belongs to the group {self._loaded[path]} already; not loaded twice"
+        )
+        return False
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """Groups and virtual services while they are put together, each with its place."""
+
+    groups: list[Setting[ResourceGroup]]
+    services: list[Setting[VirtualService]]
+
+    def service_places(self, *, first: int = 0) -> dict[Path, Place]:
+        """Return where the services from number ``first`` on, and their parts, were written."""
+        places: dict[Path, Place] = {}
+        for index, service in enumerate(self.services[first:], first):
+            places["virtual_services", index] = service.place
+            for path, place in service.parts.items():
+                places[("virtual_services", index, *path)] = place
+        return places
+
+    def add_group(
+        self,
+        group: ResourceGroup,
+        resources: Sequence[Setting[Resource]],
+        place: Place,
+        files: GroupFiles,
+    ) -> None:
+        """Add a group and the virtual services of the files it names."""
+        found, services = files.expand(group.name, resources)
+        self.groups.append(Setting(value=replace(group, resources=found), place=place))
+        self.services += services
+
+
+def warn_of_missing_scripts(
+    cluster: Cluster, search: Search, places: Places, report: Report
+) -> None:
+    """Warn of resource scripts that are nowhere; starting the group goes on without them."""
+    for index, group in enumerate(cluster.groups):
+        for position, resource in enumerate(group.resources):
+            if not isinstance(resource, ScriptResource):
+                continue
+            paths = [
+                os.path.join(
+                    search.system(directory) if directory in SYSTEM_RESOURCE_PATH else directory,
+                    resource.script,
+                )
+                for directory in cluster.resource_path
+            ]
+            if not any(source.is_file(path) and os.access(path, os.X_OK) for path in paths):
+                report.warning(
+                    places.at("groups", index, "resources", position),
+                    f"no executable script of this name here; looked in"
+                    f" {', '.join(cluster.resource_path)}; a director without it goes on with the"
+                    " rest of the group, as Heartbeat 1.0 did",
+                )

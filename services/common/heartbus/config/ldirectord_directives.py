@@ -1,0 +1,430 @@
+"""The grammar of ldirectord files as a table: directive, where it may stand, value, what it sets.
+
+Sans-I/O. A directive more is a row of ``DIRECTIVES`` more, and one of ``UNUSED`` less.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from heartbus.config.ipvsadm_rules import WEIGHT_MAX, scheduler
+from heartbus.config.report import Place, Setting, closest, shown
+from heartbus.config.values import (
+    BadValueError,
+    bad,
+    count,
+    forwarding,
+    integer,
+    is_url,
+    netmask,
+    port_number,
+    port_or_service,
+    server_address,
+    virtual_host,
+    whole_seconds,
+    yes_no,
+)
+from heartbus.model import ForwardingMethod, HttpMethod, Scheduler, TransportProtocol
+
+REAL_RANGE_MAX: Final = 1024
+"""Servers of one ``real=A->B`` line."""
+
+CHECKTYPES: Final = ("connect", "negotiate", "ping", "off", "on", "external", "external-perl")
+
+SERVICE_BY_PORT: Final[dict[int, str]] = {
+    # ldirectord: what a negotiate check speaks when no service= line says it.
+    21: "ftp",
+    25: "smtp",
+    53: "dns",
+    80: "http",
+    110: "pop",
+    119: "nntp",
+    143: "imap",
+    389: "ldap",
+    443: "https",
+    587: "submission",
+    636: "ldaps",
+    993: "imaps",
+    995: "pops",
+    1521: "oracle",
+    1812: "radius",
+    3128: "http_proxy",
+    3306: "mysql",
+    5060: "sip",
+    5432: "pgsql",
+}
+SERVICES: Final = (*dict.fromkeys(SERVICE_BY_PORT.values()), "none", "simpletcp")
+
+FIREWALL_MARK: Final = "firewall-mark services"
+
+
+class Where(enum.Flag):
+    """Where a directive may stand."""
+
+    GLOBAL = enum.auto()
+    VIRTUAL = enum.auto()
+    BOTH = GLOBAL | VIRTUAL
+
+
+class Quotes(enum.Enum):
+    """Whether a value stands in double quotes."""
+
+    NONE = enum.auto()
+    OPTIONAL = enum.auto()
+    REQUIRED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """``fallback=HOST[:PORT] [METHOD]``; ``port`` None is the port of the virtual service."""
+
+    address: str
+    port: int | None
+    forwarding: ForwardingMethod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Real:
+    """One ``real=`` line, a range written out. ``port`` None is the port of the virtual service."""
+
+    addresses: tuple[str, ...]
+    port: int | None
+    forwarding: ForwardingMethod
+    weight: int
+    request: str | None
+    receive: str | None
+    unused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualAddress:
+    """What ``virtual=`` opens; ``left_out`` says why this version cannot serve it, or None."""
+
+    text: str
+    address: str = ""
+    port: int = 0
+    left_out: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Settings:
+    """Values of the global part or of one virtual section; None where not given."""
+
+    checktimeout_s: Setting[int] | None = None
+    negotiatetimeout_s: Setting[int] | None = None
+    checkinterval_s: Setting[int] | None = None
+    failurecount: Setting[int] | None = None
+    fallback: Setting[Fallback] | None = None
+    quiescent: Setting[bool] | None = None
+    autoreload: Setting[bool] | None = None
+    fork: Setting[bool] | None = None
+    checktype: Setting[str] | None = None
+    service: Setting[str] | None = None
+    checkport: Setting[int] | None = None
+    request: Setting[str] | None = None
+    receive: Setting[str] | None = None
+    httpmethod: Setting[HttpMethod] | None = None
+    virtualhost: Setting[str] | None = None
+    scheduler: Setting[Scheduler] | None = None
+    protocol: Setting[TransportProtocol] | None = None
+    persistent_s: Setting[int] | None = None
+    netmask: Setting[int] | None = None
+    reals: list[Setting[Real]] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Section:
+    """One virtual service as written; ``address`` None when its first line was refused.
+
+    ``left_out_lines``: how many lines below a service that is left out were not looked at.
+    """
+
+    place: Place
+    address: VirtualAddress | None
+    left_out_lines: int = 0
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """One row. ``value`` reads the text; ``sets`` is a field of Settings (a list is added to).
+
+    ``trailing_text``: ldirectord takes the first word and ignores what follows.
+    ``note`` is said when the directive is loaded and this version does not act on it yet.
+    """
+
+    name: str
+    where: Where
+    value: Callable[[str], object]
+    sets: str
+    quotes: Quotes = Quotes.NONE
+    trailing_text: bool = False
+    note: str | None = None
+
+
+def _checktype(text: str) -> str:
+    if text in CHECKTYPES:
+        return text
+    if text.isdecimal():
+        integer(text, 0, 1_000_000)
+        return text
+    allowed = f"one of {', '.join(CHECKTYPES)} or a number{closest(text, CHECKTYPES)}"
+    raise bad(text, allowed)
+
+
+def _service(text: str) -> str:
+    if text in SERVICES:
+        return text
+    raise bad(text, f"one of {', '.join(sorted(SERVICES))}{closest(text, SERVICES)}")
+
+
+def _protocol(text: str) -> TransportProtocol:
+    try:
+        return TransportProtocol(text)
+    except ValueError:
+        raise bad(text, "tcp or udp") from None
+
+
+def _httpmethod(text: str) -> HttpMethod:
+    try:
+        return HttpMethod(text.upper())
+    except ValueError:
+        raise bad(text, "GET or HEAD") from None
+
+
+def _request(text: str) -> str:
+    return text if text.startswith("/") or is_url(text) else f"/{text}"
+
+
+def _fallback(text: str) -> Fallback:
+    words = text.split()
+    if not words:
+        raise bad(text, "a server, such as 127.0.0.1:80 gate")
+    address, port = _server(words[0])
+    if len(words) > 2:
+        raise bad(text, "a server and gate, masq or ipip")
+    method = forwarding(words[1]) if len(words) == 2 else ForwardingMethod.GATE
+    return Fallback(address=address, port=port, forwarding=method)
+
+
+def _server(text: str) -> tuple[str, int | None]:
+    """Return address and port of HOST[:PORT]."""
+    if text.startswith("["):
+        return server_address(text), None
+    host, colon, port = text.partition(":")
+    return server_address(host), port_or_service(port) if colon else None
+
+
+_REAL_PAIR = re.compile(r'"([^"]*)"\s*,?\s*"([^"]*)"')
+_THRESHOLD = re.compile(r"[lu]:\d{1,9}", re.ASCII)
+
+
+def _real(text: str) -> Real:
+    head, quote, quoted = text.partition('"')
+    request = receive = None
+    unused: list[str] = []
+    if quote:
+        match = _REAL_PAIR.match(quote + quoted)
+        if match is None:
+            raise bad(text, 'both "request" and "receive" after the weight, or none')
+        request, receive = _request(match[1]), match[2]
+        quoted = (quote + quoted)[match.end() :]
+    words = [*head.split(), *quoted.split()]
+    if len(words) < 2:
+        raise bad(text, "a server and gate, masq or ipip, such as 192.168.7.11:80 gate")
+    addresses, port = _servers(words.pop(0))
+    method = forwarding(words.pop(0))
+    weight = integer(words.pop(0), 0, WEIGHT_MAX) if words and words[0].isdecimal() else 1
+    for rest in words:
+        if _THRESHOLD.fullmatch(rest) is None:
+            raise bad(rest, 'a weight, "request" "receive", l:NUMBER or u:NUMBER')
+        unused.append(f"the connection threshold {rest}")
+    return Real(
+        addresses=addresses,
+        port=port,
+        forwarding=method,
+        weight=weight,
+        request=request,
+        receive=receive,
+        unused=tuple(unused),
+    )
+
+
+def _servers(text: str) -> tuple[tuple[str, ...], int | None]:
+    """Return the addresses of HOST[:PORT] or HOST->HOST2[:PORT], and the port."""
+    first, arrow, rest = text.partition("->")
+    if not arrow:
+        address, port = _server(text)
+        return (address,), port
+    last, port = _server(rest)
+    low, high = int(ipaddress.IPv4Address(server_address(first))), int(ipaddress.IPv4Address(last))
+    if not low <= high < low + REAL_RANGE_MAX:
+        raise bad(text, f"a range upwards of at most {REAL_RANGE_MAX} servers")
+    return tuple(str(ipaddress.IPv4Address(n)) for n in range(low, high + 1)), port
+
+
+def virtual_address(text: str) -> VirtualAddress:
+    """Return what a ``virtual=`` line opens."""
+    if text.isdecimal():
+        return VirtualAddress(text=text, left_out=FIREWALL_MARK)
+    if text.startswith("["):
+        raise bad(text, "an IPv4 address with a port; IPv6 services are opened by virtual6=")
+    host, colon, port = text.partition(":")
+    if not colon:
+        message = str(bad(text, "an address with a port, such as 192.168.7.110:80"))
+        if digits := re.match(r"[0-9]+", text):
+            message += f" (ldirectord would serve firewall mark {digits[0][:12]})"
+        raise BadValueError(message)
+    return VirtualAddress(text=text, address=server_address(host), port=port_or_service(port))
+
+
+def virtual6_address(text: str) -> VirtualAddress:
+    """Return what a ``virtual6=`` line opens: nothing that this version serves."""
+    return VirtualAddress(text=text, left_out="IPv6 services")
+
+
+OPENING: Final[dict[str, Callable[[str], VirtualAddress]]] = {
+    "virtual": virtual_address,
+    "virtual6": virtual6_address,
+}
+
+DIRECTIVES: Final[dict[str, Directive]] = {
+    row.name: row
+    for row in (
+        Directive(
+            name="checktimeout", where=Where.BOTH, value=whole_seconds, sets="checktimeout_s"
+        ),
+        Directive(
+            name="negotiatetimeout",
+            where=Where.BOTH,
+            value=whole_seconds,
+            sets="negotiatetimeout_s",
+        ),
+        Directive(
+            name="checkinterval", where=Where.BOTH, value=whole_seconds, sets="checkinterval_s"
+        ),
+        Directive(name="failurecount", where=Where.BOTH, value=count, sets="failurecount"),
+        Directive(name="fallback", where=Where.BOTH, value=_fallback, sets="fallback"),
+        Directive(name="quiescent", where=Where.BOTH, value=yes_no, sets="quiescent"),
+        Directive(
+            name="autoreload",
+            where=Where.GLOBAL,
+            value=yes_no,
+            sets="autoreload",
+            note="this version does not watch its files yet; reload heartbus after a change",
+        ),
+        Directive(
+            name="fork",
+            where=Where.GLOBAL,
+            value=yes_no,
+            sets="fork",
+            note="every check runs by itself here, with either value",
+        ),
+        Directive(name="real", where=Where.VIRTUAL, value=_real, sets="reals"),
+        Directive(
+            name="checktype",
+            where=Where.VIRTUAL,
+            value=_checktype,
+            sets="checktype",
+            trailing_text=True,
+        ),
+        Directive(
+            name="service",
+            where=Where.VIRTUAL,
+            value=_service,
+            sets="service",
+            trailing_text=True,
+        ),
+        Directive(name="checkport", where=Where.VIRTUAL, value=port_number, sets="checkport"),
+        Directive(
+            name="request",
+            where=Where.VIRTUAL,
+            value=_request,
+            sets="request",
+            quotes=Quotes.REQUIRED,
+        ),
+        Directive(
+            name="receive", where=Where.VIRTUAL, value=str, sets="receive", quotes=Quotes.REQUIRED
+        ),
+        Directive(name="httpmethod", where=Where.VIRTUAL, value=_httpmethod, sets="httpmethod"),
+        Directive(
+            name="virtualhost",
+            where=Where.VIRTUAL,
+            value=virtual_host,
+            sets="virtualhost",
+            quotes=Quotes.OPTIONAL,
+        ),
+        Directive(
+            name="scheduler",
+            where=Where.VIRTUAL,
+            value=scheduler,
+            sets="scheduler",
+            trailing_text=True,
+        ),
+        Directive(
+            name="protocol",
+            where=Where.VIRTUAL,
+            value=_protocol,
+            sets="protocol",
+            trailing_text=True,
+        ),
+        Directive(name="persistent", where=Where.VIRTUAL, value=whole_seconds, sets="persistent_s"),
+        Directive(name="netmask", where=Where.VIRTUAL, value=netmask, sets="netmask"),
+    )
+}
+
+UNUSED: Final[dict[str, tuple[Where, str]]] = {
+    "callback": (Where.GLOBAL, "subscribe to config.applied instead"),
+    "checkcommand": (Where.VIRTUAL, "no external checks yet"),
+    "checkcount": (Where.BOTH, "only ping checks used it"),
+    "cleanstop": (Where.BOTH, "stopping leaves the table as it is"),
+    "comment": (Where.VIRTUAL, "only used in mails"),
+    "database": (Where.VIRTUAL, "no database checks yet"),
+    "emailalert": (Where.BOTH, "no mails yet"),
+    "emailalertfreq": (Where.BOTH, "no mails yet"),
+    "emailalertfrom": (Where.GLOBAL, "no mails yet"),
+    "emailalertstatus": (Where.BOTH, "no mails yet"),
+    "execute": (Where.GLOBAL, "name the file in haresources as ldirectord::FILE"),
+    "fallback6": (Where.BOTH, "no IPv6 services yet"),
+    "fallbackcommand": (Where.BOTH, "subscribe to virtualservice.down instead"),
+    "load": (Where.VIRTUAL, "nor by ldirectord"),
+    "logfile": (Where.GLOBAL, "logs go to standard error"),
+    "login": (Where.VIRTUAL, "no checks that log in yet"),
+    "maintenancedir": (Where.GLOBAL, "no maintenance files yet"),
+    "monitorfile": (Where.VIRTUAL, "subscribe to realserver.> instead"),
+    "ops": (Where.VIRTUAL, "no one-packet scheduling yet"),
+    "passwd": (Where.VIRTUAL, "no checks that log in yet"),
+    "readdquiescent": (Where.GLOBAL, "servers are never added before their first check passed"),
+    "real6": (Where.VIRTUAL, "no IPv6 services yet"),
+    "schedflags": (Where.VIRTUAL, "no scheduler flags yet"),
+    "secret": (Where.VIRTUAL, "no radius checks yet"),
+    "servicename": (Where.VIRTUAL, "only used in mails"),
+    "smtp": (Where.BOTH, "no mails yet"),
+    "supervised": (Where.GLOBAL, "services always stay in the foreground"),
+}
+
+REPLACED: Final[dict[str, str]] = {
+    "connecttimeout": "ldirectord refuses it today; allowed is checktimeout",
+    "timeout": "ldirectord refuses it today; allowed are checktimeout and negotiatetimeout",
+}
+
+
+def quoted_value(text: str, quotes: Quotes) -> str:
+    """Return a value without its quotes.
+
+    Raises:
+        BadValueError: quotes are needed and missing, or do not end.
+
+    """
+    if quotes is Quotes.NONE:
+        return text
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    if quotes is Quotes.OPTIONAL and '"' not in text:
+        return text
+    raise BadValueError(f'{shown(text)} is not allowed; allowed is text in double quotes: "text"')

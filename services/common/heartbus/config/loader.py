@@ -1,0 +1,64 @@
+"""Load a configuration, whichever form it has."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from heartbus.config import classic, native, source
+from heartbus.config.diagnostics import ConfigError, Diagnostic
+from heartbus.config.report import Place, Report
+from heartbus.model import Cluster
+
+NATIVE_FILE = "heartbus.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A usable configuration and everything there is to say about its files."""
+
+    cluster: Cluster
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def load(path: str, *, root: str = "/") -> Loaded:
+    """Return the configuration at ``path``: a TOML file or a directory in the old form.
+
+    A directory is in the old form if it (or its ``conf/``) has ha.cf; else its heartbus.toml is
+    read. Saved IPVS rules and resource scripts of the system are looked for below ``root``.
+
+    Raises:
+        ConfigError: it cannot be used; the error carries every diagnostic.
+
+    """
+    report = Report()
+    cluster = _read(path, root, report)
+    report.refuse_errors()
+    assert cluster is not None
+    return Loaded(cluster=cluster, diagnostics=report.diagnostics())
+
+
+def _read(path: str, root: str, report: Report) -> Cluster | None:
+    if not _is_directory(path):
+        return native.load(path, root=root, report=report)
+    if classic.is_classic(path):
+        return classic.load(path, root=root, report=report)
+    file = os.path.join(path, NATIVE_FILE)
+    if source.is_file(file):
+        return native.load(file, root=root, report=report)
+    report.error(
+        Place(file=path),
+        f"no configuration here; allowed is a directory with {classic.HA_CF} (also in"
+        f" {classic.CONF}/) or {NATIVE_FILE}, or a TOML file",
+    )
+    return None
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return os.path.isdir(path)
+    except ValueError:
+        return False
+
+
+__all__ = ["ConfigError", "Loaded", "load"]

@@ -1,0 +1,411 @@
+"""Reads the TOML form: one file, the same on every director, into the model.
+
+The keys are those of examples/heartbus.toml, which says what each of them means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+from heartbus.config import source
+from heartbus.config.authkeys import KEY_ID_MAX
+from heartbus.config.group_files import Draft, GroupFiles, Search, warn_of_missing_scripts
+from heartbus.config.ha_cf import BAUD_DEFAULT, BAUD_RATES, UDPPORT_DEFAULT
+from heartbus.config.native_services import virtual_service
+from heartbus.config.report import Path, Place, Places, Report, Setting, shown
+from heartbus.config.resources import parse_resource, script_name
+from heartbus.config.toml_table import Table, TomlFile
+from heartbus.config.validate import validate
+from heartbus.config.values import (
+    BadValueError,
+    absolute_path,
+    bad,
+    host,
+    interface,
+    ipv4,
+    node_name,
+    prefix_len,
+    unusable_text,
+)
+from heartbus.model import (
+    TIMER_PROFILES,
+    AddressResource,
+    Authentication,
+    AuthKey,
+    AuthMethod,
+    BroadcastLink,
+    BusSettings,
+    Cluster,
+    Director,
+    Failback,
+    HeartbeatLink,
+    Membership,
+    Resource,
+    ResourceGroup,
+    ScriptResource,
+    SerialLink,
+    SupervisedClient,
+    Timers,
+    UnicastLink,
+    VipSettings,
+)
+
+LINE_CHARS_MAX: Final = 64 * 1024
+KEY_PARTS_MAX: Final = 32
+"""The time of the standard parser grows with the square of the parts of a dotted key."""
+
+_LONG_KEY: Final = re.compile(rf"(?:[\w\"'-]{{1,64}}[ \t]{{0,8}}\.[ \t]{{0,8}}){{{KEY_PARTS_MAX}}}")
+
+TIMER_PROFILE_DEFAULT: Final = "lan"
+LINK_KINDS: Final = ("bcast", "ucast", "serial")
+LIFETIME_MAX_S: Final = 3600
+
+_LINES: Final = re.compile(r"(?:[^\n]*+\n){1,256}+|[^\n]++")
+_SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
+
+
+def load(path: str, *, root: str, report: Report) -> Cluster | None:
+    """Return the cluster of this file; it can be used only if the report has no errors."""
+    file = source.read(path, report)
+    if file is None:
+        return None
+    try:
+        content = _parse(file, report)
+        return _Reader(file, root, report).cluster(content) if content is not None else None
+    except RecursionError:
+        report.error(Place(file=path), "nested too deeply; no key of heartbus is nested like that")
+        return None
+
+
+class _Reader:
+    """Reads one document; remembers which parts were refused and where the others stand."""
+
+    def __init__(self, file: source.Source, root: str, report: Report) -> None:
+        self._file = file
+        self._report = report
+        self._toml = TomlFile(path=file.path, text=file.text, report=report)
+        directory = os.path.dirname(file.path) or "."
+        self._search = Search(directories=(directory,), root=root)
+        self._tables: dict[Path, Path] = {}
+        self._without: set[str] = set()
+
+    def cluster(self, content: dict[str, object]) -> Cluster:
+        document = Table(self._toml, (), content)
+        with self._refusing("timers", "lease", "links", "keys"):
+            membership = self._membership(document.table("membership"))
+        with self._refusing("vip"):
+            vip = read_vip(document.table("vip"))
+        bus = read_bus(document.table("bus"))
+        with self._refusing("directors", "groups"):
+            directors = self._directors(document.tables("directors"))
+        draft = Draft(groups=[], services=[])
+        with self._refusing("groups", "services"):
+            self._services(document.tables("virtual_services"), draft)
+            self._groups(document.tables("groups"), draft)
+        cluster = Cluster(
+            directors=directors,
+            membership=membership,
+            vip=vip,
+            bus=bus,
+            groups=tuple(group.value for group in draft.groups),
+            virtual_services=tuple(service.value for service in draft.services),
+            source=self._file.path,
+        )
+        general = document.table("cluster")
+        if resource_path := general.texts("resource_path", absolute_path):
+            cluster = dataclasses.replace(cluster, resource_path=tuple(resource_path))
+        general.close()
+        document.close()
+        self._cross_check(cluster, draft)
+        return cluster
+
+    @contextlib.contextmanager
+    def _refusing(self, *rules: str) -> Iterator[None]:
+        """Leave out these rules of validate.py if anything within was refused."""
+        before = self._report.errors
+        yield
+        if self._report.errors > before:
+            self._without.update(rules)
+
+    def _cross_check(self, cluster: Cluster, draft: Draft) -> None:
+        written = sum(path[0] == "virtual_services" for path in self._tables)
+        known = draft.service_places(first=written)
+        places = Places(whole=Place(file=self._file.path), known=known, lookup=self._place)
+        validate(cluster, places, self._report, without=frozenset(self._without))
+        warn_of_missing_scripts(cluster, self._search, places, self._report)
+
+    def _place(self, path: Path) -> Place:
+        return self._toml.place(self._tables.get(path[:2], path[:2]) + path[2:])
+
+    def _directors(self, tables: list[Table]) -> tuple[Director, ...]:
+        directors: list[Director] = []
+        for table in tables:
+            name = table.required("name", table.text("name", node_name))
+            address = table.text("address", host)
+            table.close()
+            if name is not None:
+                self._tables["directors", len(directors)] = table.path
+                directors.append(Director(name=name, address=address))
+        return tuple(directors)
+
+    def _services(self, tables: list[Table], draft: Draft) -> None:
+        for table in tables:
+            service = virtual_service(table)
+            if service is not None:
+                self._tables["virtual_services", len(draft.services)] = table.path
+                draft.services.append(Setting(value=service, place=table.at("address")))
+
+    def _groups(self, tables: list[Table], draft: Draft) -> None:
+        files = GroupFiles(self._search, self._report)
+        for table in tables:
+            preferred = table.required("preferred", table.text("preferred", node_name))
+            resources = _resources(table)
+            name = table.text("name", str)
+            if name is None and resources:
+                name = resources[0].value.name
+            table.close()
+            if preferred is None or name is None:
+                if not table.has("name") and not table.has("resources"):
+                    self._report.error(table.at(), "neither name nor resources; both are needed")
+                continue
+            self._tables["groups", len(draft.groups)] = table.path
+            group = ResourceGroup(name=name, preferred=preferred, resources=())
+            draft.add_group(group, resources, table.at(), files)
+
+    def _membership(self, table: Table) -> Membership:
+        links = [_link(link) for link in table.tables("links")]
+        membership = Membership(
+            timers=read_timers(table),
+            links=tuple(link for link in links if link is not None),
+            authentication=self._authentication(table.table("authentication")),
+            failback=table.choice("failback", Failback) or Failback.OFF,
+            ping_nodes=tuple(table.texts("ping_nodes", host)),
+            watchdog=table.text("watchdog", absolute_path),
+            clients=tuple(filter(None, map(_client, table.tables("clients")))),
+        )
+        if membership.ping_nodes:
+            table.report.note(table.at("ping_nodes"), "this version does not ask ping nodes yet")
+        if membership.watchdog is not None:
+            table.report.note(
+                table.at("watchdog"), "this version does not feed a watchdog device yet"
+            )
+        lease_s = table.seconds("lease")
+        grace_s = table.seconds("restart_grace", zero=True)
+        table.close()
+        return dataclasses.replace(
+            membership,
+            lease_s=membership.lease_s if lease_s is None else lease_s,
+            restart_grace_s=membership.restart_grace_s if grace_s is None else grace_s,
+        )
+
+    def _authentication(self, table: Table) -> Authentication:
+        signing_key = table.integer("signing_key", 0, KEY_ID_MAX)
+        table.required("signing_key", signing_key)
+        keys = [self._key(key) for key in table.tables("keys")]
+        table.close()
+        return Authentication(
+            signing_key=signing_key or 0, keys=tuple(key for key in keys if key is not None)
+        )
+
+    def _key(self, table: Table) -> AuthKey | None:
+        key_id = table.required("id", table.integer("id", 0, KEY_ID_MAX))
+        method = table.choice("method", AuthMethod) or AuthMethod.SHA256
+        written = table.secret("secret")
+        file = table.text("secret_file", str)
+        table.close()
+        secret = written.encode() if written is not None else b""
+        if written is not None and file is not None:
+            self._report.error(table.at("secret_file"), "given beside secret; allowed is one")
+        elif file is not None:
+            secret = self._secret_file(table, file)
+        elif written is not None and self._file.readable_by_others:
+            self._report.warning(
+                table.at("secret"),
+                f"mode {self._file.mode:03o}: group or others may read the secret; allowed should"
+                f" be 600 (chmod 600 {self._file.path}), or use secret_file",
+            )
+        return AuthKey(id=key_id, method=method, secret=secret) if key_id is not None else None
+
+    def _secret_file(self, table: Table, name: str) -> bytes:
+        path = os.path.join(self._search.directories[0], name)
+        file = source.read(path, self._report)
+        if file is None:
+            self._report.error(table.at("secret_file"), f"{shown(name)} cannot be read")
+            return b""
+        if file.readable_by_others:
+            self._report.warning(
+                Place(file=path),
+                f"mode {file.mode:03o}: group or others may read the secret; allowed should be 600",
+            )
+        return file.text.removesuffix("\n").encode("utf-8", "surrogateescape")
+
+
+def read_timers(table: Table) -> Timers:
+    """Return the times: those of the profile, unless one is written."""
+    profile = TIMER_PROFILES[table.word("timers", tuple(TIMER_PROFILES)) or TIMER_PROFILE_DEFAULT]
+    keepalive_s = table.seconds("keepalive")
+    warntime_s = table.seconds("warntime")
+    deadtime_s = table.seconds("deadtime")
+    initdead_s = table.seconds("initdead")
+    return Timers(
+        keepalive_s=keepalive_s or profile.keepalive_s,
+        warntime_s=warntime_s or profile.warntime_s,
+        deadtime_s=deadtime_s or profile.deadtime_s,
+        initdead_s=initdead_s or profile.initdead_s,
+    )
+
+
+def read_vip(table: Table) -> VipSettings:
+    """Return how addresses are held."""
+    default = VipSettings()
+    lifetime_s = table.integer("lifetime", 1, LIFETIME_MAX_S)
+    announce_count = table.integer("announce_count", 1, 100)
+    announce_refresh_s = table.seconds("announce_refresh", zero=True)
+    vip = VipSettings(
+        lifetime_s=lifetime_s or default.lifetime_s,
+        refresh_s=table.seconds("refresh") or default.refresh_s,
+        announce_count=announce_count or default.announce_count,
+        announce_spacing_s=table.seconds("announce_spacing") or default.announce_spacing_s,
+        announce_refresh_s=(
+            default.announce_refresh_s if announce_refresh_s is None else announce_refresh_s
+        ),
+        script_timeout_s=table.seconds("script_timeout") or default.script_timeout_s,
+    )
+    table.close()
+    return vip
+
+
+def read_bus(table: Table) -> BusSettings:
+    """Return the ports of the bus."""
+    default = BusSettings()
+    bus = BusSettings(
+        client_port=table.integer("client_port", 1, 65535) or default.client_port,
+        route_port=table.integer("route_port", 1, 65535) or default.route_port,
+    )
+    table.close()
+    return bus
+
+
+def _link(table: Table) -> HeartbeatLink | None:
+    kind = table.required("kind", table.word("kind", LINK_KINDS))
+    link: HeartbeatLink | None = None
+    if kind == "serial":
+        device = table.required("device", table.text("device", absolute_path))
+        baud = table.integer("baud", BAUD_RATES[0], BAUD_RATES[-1])
+        if baud is not None and baud not in BAUD_RATES:
+            table.refuse("baud", baud, ", ".join(map(str, BAUD_RATES)))
+        table.report.note(table.at(), "this version sends no heartbeats over serial lines yet")
+        link = SerialLink(device=device, baud=baud or BAUD_DEFAULT) if device else None
+    elif kind is not None:
+        nic = table.required("interface", table.text("interface", interface))
+        port = table.integer("port", 1, 65535) or UDPPORT_DEFAULT
+        if kind == "bcast":
+            link = BroadcastLink(interface=nic, port=port) if nic else None
+        else:
+            peer = table.required("peer", table.text("peer", host))
+            link = UnicastLink(interface=nic, peer=peer, port=port) if nic and peer else None
+    if kind is not None:
+        table.close()
+    return link
+
+
+def _client(table: Table) -> SupervisedClient | None:
+    user = table.required("user", table.text("user", str))
+    command = table.required("command", table.text("command", absolute_path))
+    table.report.note(table.at(), "this version does not run programs beside itself yet")
+    table.close()
+    return SupervisedClient(user=user, command=command) if user and command else None
+
+
+def _resources(table: Table) -> list[Setting[Resource]]:
+    resources: list[Setting[Resource]] = []
+    for index, item in enumerate(table.items("resources")):
+        place = table.at("resources", index)
+        resource: Resource | None = None
+        if isinstance(item, dict):
+            resource = _resource_table(table.element("resources", index, item))
+        elif isinstance(item, str):
+            try:
+                resource = parse_resource(item, partial(table.report.warning, place))
+                if (why := unusable_text(item)) is not None or " " in item:
+                    table.report.error(place, f"{why or 'blanks in a resource'}; none are allowed")
+            except BadValueError as error:
+                table.report.error(place, str(error))
+        else:
+            table.refuse("resources", item, 'text such as "IPaddr::192.168.7.110/24"', index)
+        if resource is not None:
+            resources.append(Setting(value=resource, place=place))
+    return resources
+
+
+def _resource_table(table: Table) -> Resource | None:
+    if table.has("script"):
+        script = table.text("script", script_name)
+        arguments = tuple(table.texts("arguments", str))
+        table.close()
+        return ScriptResource(script=script, arguments=arguments) if script else None
+    written = table.required("address", table.text("address", _address_and_prefix))
+    broadcast = table.text("broadcast", ipv4)
+    nic = table.text("interface", interface)
+    table.close()
+    if written is None:
+        return None
+    address, length = written
+    return AddressResource(address=address, prefix_len=length, broadcast=broadcast, interface=nic)
+
+
+def _address_and_prefix(text: str) -> tuple[str, int]:
+    address, slash, length = text.partition("/")
+    if not slash:
+        raise bad(text, "an address with its prefix length, such as 192.168.7.110/24")
+    return ipv4(address), prefix_len(length)
+
+
+def _suspects(text: str) -> Iterator[tuple[int, str]]:
+    """Return every line that may be unreadable with its number; plain ones are left out in bulk."""
+    number = 1
+    for match in _LINES.finditer(text):
+        lines = match[0]
+        plain = lines.replace("\n", "")
+        if (
+            len(plain) > LINE_CHARS_MAX
+            or plain.count(".") >= KEY_PARTS_MAX
+            or not plain.isprintable()
+        ):
+            yield from enumerate(lines.split("\n"), number)
+        number += lines.count("\n")
+
+
+def _unreadable(line: str) -> str | None:
+    """Return why a line is not even given to the parser, or None."""
+    if len(line) > LINE_CHARS_MAX:
+        return f"longer than {LINE_CHARS_MAX} characters; at most that is read"
+    if line.count(".") >= KEY_PARTS_MAX and _LONG_KEY.search(line):
+        return f"a key of more than {KEY_PARTS_MAX} parts; no key is that long"
+    if not line.isprintable() and (why := unusable_text(line.rstrip("\r"))) is not None:
+        return f"{why}; allowed is UTF-8 text"
+    return None
+
+
+def _parse(file: source.Source, report: Report) -> dict[str, object] | None:
+    for number, line in _suspects(file.text):
+        if (why := _unreadable(line)) is not None:
+            report.error(Place(file=file.path, line=number), why)
+    if report.errors:
+        return None
+    try:
+        return tomllib.loads(file.text)
+    except ValueError as error:  # TOMLDecodeError, or a number of too many digits
+        match = _SYNTAX.fullmatch(str(error))
+        reason = match[1] if match else str(error)
+        at = int(match[2]) if match and match[2] else file.text.count("\n") + 1
+        place = Place(file=file.path, line=at if match else None)
+        report.error(place, f"no TOML: {shown(reason)[1:-1]}; allowed is TOML 1.0")
+        return None

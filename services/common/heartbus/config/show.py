@@ -1,0 +1,209 @@
+"""Shows a configuration as it was understood: text for people, JSON for scripts, never a secret.
+
+Sans-I/O. Used by ``heartbus config show``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from heartbus.model import (
+    AddressResource,
+    Check,
+    CheckedServicesResource,
+    CheckType,
+    Cluster,
+    HeartbeatLink,
+    Membership,
+    Resource,
+    SavedRulesResource,
+    ScriptResource,
+    SerialLink,
+    SorryServer,
+    UnicastLink,
+    VirtualService,
+)
+
+REDACTED: Final = "(not shown)"
+LABEL_WIDTH: Final = 18
+
+RESOURCE_KINDS: Final[dict[type[Resource], str]] = {
+    AddressResource: "address",
+    ScriptResource: "script",
+    CheckedServicesResource: "ldirectord",
+    SavedRulesResource: "ipvsadm",
+}
+
+
+def render(cluster: Cluster, as_json: bool) -> str:
+    """Return the whole configuration, ending in a newline."""
+    if as_json:
+        return json.dumps(redacted(cluster), indent=2) + "\n"
+    return "\n".join(_text(cluster)) + "\n"
+
+
+def redacted(cluster: Cluster) -> dict[str, object]:
+    """Return the cluster as plain values: secrets replaced, links and resources with a kind."""
+    document: dict[str, object] = msgspec.to_builtins(cluster)
+    built: Membership = cluster.membership
+    membership = msgspec.to_builtins(built)
+    for key in membership["authentication"]["keys"]:
+        key["secret"] = REDACTED
+    membership["links"] = [
+        {"kind": link.name.partition(":")[0], **plain}
+        for link, plain in zip(built.links, membership["links"], strict=True)
+    ]
+    document["membership"] = membership
+    groups = msgspec.to_builtins(cluster.groups)
+    for group, plain in zip(cluster.groups, groups, strict=True):
+        plain["resources"] = [
+            {"kind": RESOURCE_KINDS[type(resource)], **fields}
+            for resource, fields in zip(group.resources, plain["resources"], strict=True)
+        ]
+    document["groups"] = groups
+    return document
+
+
+def _text(cluster: Cluster) -> Iterator[str]:
+    yield _row("Configuration", cluster.source or "(not from a file)")
+    yield ""
+    yield "Directors"
+    for director in cluster.directors:
+        yield f"  {director.name:<40} {director.address or '(looked up by name)'}"
+    yield ""
+    yield from _membership(cluster.membership)
+    yield ""
+    yield "Virtual IPs"
+    vip = cluster.vip
+    yield _row("  lifetime", f"{vip.lifetime_s} s, refreshed every {vip.refresh_s:g} s")
+    again = (
+        f"again every {vip.announce_refresh_s:g} s" if vip.announce_refresh_s else "then no more"
+    )
+    yield _row(
+        "  announced",
+        f"{vip.announce_count} times, {vip.announce_spacing_s:g} s apart, {again}",
+    )
+    yield _row("  scripts", f"{vip.script_timeout_s:g} s at most, from {cluster.resource_path[0]}")
+    for directory in cluster.resource_path[1:]:
+        yield _row("", f"then {directory}")
+    yield ""
+    yield _row(
+        "Bus", f"clients on port {cluster.bus.client_port}, directors on {cluster.bus.route_port}"
+    )
+    for group in cluster.groups:
+        yield ""
+        yield f"Group {group.name}"
+        yield _row("  preferred", group.preferred)
+        for number, resource in enumerate(group.resources, 1):
+            yield f"  {number}. {_resource(resource)}"
+    for service in cluster.virtual_services:
+        yield ""
+        yield from _service(service)
+
+
+def _membership(membership: Membership) -> Iterator[str]:
+    timers = membership.timers
+    yield "Membership"
+    yield _row("  keepalive", f"{timers.keepalive_s:g} s")
+    yield _row("  warntime", f"{timers.warntime_s:g} s")
+    yield _row("  deadtime", f"{timers.deadtime_s:g} s")
+    yield _row("  initdead", f"{timers.initdead_s:g} s")
+    yield _row("  failback", str(membership.failback))
+    yield _row(
+        "  lease", f"{membership.lease_s:g} s, restart grace {membership.restart_grace_s:g} s"
+    )
+    yield from _rows("  links", [_link(link) for link in membership.links])
+    authentication = membership.authentication
+    keys = [
+        f"{key.id} {key.method} {REDACTED if key.secret else '(no secret)'}"
+        f"{' signs' if key.id == authentication.signing_key else ''}"
+        for key in authentication.keys
+    ]
+    yield from _rows("  keys", keys)
+    yield from _rows("  ping nodes", membership.ping_nodes)
+    yield from _rows("  watchdog", [membership.watchdog] if membership.watchdog else [])
+    clients = [f"{client.command} as {client.user}" for client in membership.clients]
+    yield from _rows("  programs", clients)
+
+
+def _service(service: VirtualService) -> Iterator[str]:
+    yield f"Virtual service {service.name}"
+    yield _row("  scheduler", str(service.scheduler))
+    yield _row("  group", service.group or "(none: served on every director)")
+    yield _row("  check", _check(service.check))
+    yield _row(
+        "  failed servers",
+        "stay with weight 0 (quiescent)" if service.quiescent else "leave the table",
+    )
+    if service.persistence_timeout_s is not None:
+        length = 32 if service.persistence_netmask is None else service.persistence_netmask
+        yield _row("  persistent", f"{service.persistence_timeout_s} s for each /{length}")
+    if service.sorry_server is not None:
+        yield _row("  fallback", _sorry_server(service.sorry_server))
+    for server in service.real_servers:
+        own = ""
+        if server.request is not None:
+            own = f" request {server.request!r}"
+        if server.receive is not None:
+            own += f" receive {server.receive!r}"
+        yield f"  real {server.name:<25} {server.forwarding:<5} weight {server.weight}{own}"
+
+
+def _sorry_server(server: SorryServer) -> str:
+    return f"{server.endpoint} {server.forwarding}"
+
+
+def _check(check: Check) -> str:
+    if check.type is CheckType.ON:
+        return "none: every real server counts as up"
+    if check.type is CheckType.OFF:
+        return "none: no real server is used"
+    port = "" if check.port is None else f" to port {check.port}"
+    each = f", every {check.interval_s:g} s, rise {check.rise}, fall {check.fall}"
+    if check.type is CheckType.CONNECT:
+        return f"TCP connect{port} within {check.connect_timeout_s:g} s{each}"
+    what = "banner and greeting"
+    if check.service == "http":
+        what = f"{check.http_method} {check.request}"
+        if check.virtualhost is not None:
+            what += f" of {check.virtualhost}"
+    if check.receive is not None:
+        what += f" must match {check.receive!r}"
+    return f"{check.service}{port}: {what}, within {check.negotiate_timeout_s:g} s{each}"
+
+
+def _resource(resource: Resource) -> str:
+    match resource:
+        case AddressResource():
+            parts = [f"address {resource.name}"]
+            if resource.broadcast is not None:
+                parts.append(f"broadcast {resource.broadcast}")
+            parts.append(f"on {resource.interface or 'the interface of the route'}")
+            return " ".join(parts)
+        case ScriptResource():
+            return " ".join((f"script {resource.script}", *resource.arguments))
+        case CheckedServicesResource():
+            return f"virtual services of {resource.file}"
+        case SavedRulesResource():
+            return f"saved IPVS rules of {resource.file or '(no file)'}"
+
+
+def _link(link: HeartbeatLink) -> str:
+    if isinstance(link, SerialLink):
+        return f"serial {link.device}, {link.baud} baud"
+    if isinstance(link, UnicastLink):
+        return f"ucast {link.interface} to {link.peer}, UDP port {link.port}"
+    return f"bcast {link.interface}, UDP port {link.port}"
+
+
+def _rows(label: str, values: Sequence[str]) -> Iterator[str]:
+    for index, value in enumerate(values):
+        yield _row(label if index == 0 else "", value)
+
+
+def _row(label: str, value: str) -> str:
+    return f"{label:<{LABEL_WIDTH}}{value}"

@@ -1,0 +1,407 @@
+"""The rules that tie parts of a configuration together, for every form it may have.
+
+Sans-I/O. The rules are listed in ``RULES``; a parser tests single values, everything that needs two
+of them is tested here.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import warnings
+from collections.abc import Callable
+from typing import Final
+
+from heartbus.config.authkeys import KEY_ID_MAX
+from heartbus.config.diagnostics import Diagnostic
+from heartbus.config.ipvsadm_rules import WEIGHT_MAX
+from heartbus.config.report import Place, Places, Report, closest, dotted, shown
+from heartbus.config.values import is_host_name, is_url
+from heartbus.model import (
+    AddressResource,
+    AuthMethod,
+    Check,
+    CheckService,
+    CheckType,
+    Cluster,
+    Endpoint,
+    ForwardingMethod,
+    SerialLink,
+    Timers,
+    VirtualService,
+)
+
+RECEIVE_CHARS_MAX: Final = 1000
+GROUP_NAME_CHARS_MAX: Final = 255
+DEADTIME_PER_KEEPALIVE: Final = 2
+"""Heartbeat: deadtime must be above this many keepalives, or one lost packet is a death."""
+REFRESHES_PER_LIFETIME: Final = 2
+"""An address must survive one lost refresh."""
+
+HTTP_CHECK: Final = (CheckType.NEGOTIATE, CheckService.HTTP)
+"""The one check that sends ``request``."""
+
+PATTERN_SIGNS: Final = frozenset("\\.^$*+?{}[]|()")
+
+Rule = Callable[[Cluster, Places, Report], None]
+
+
+def validate(cluster: Cluster, places: Places, report: Report, *, without: frozenset[str]) -> None:
+    """Report everything that contradicts itself; ``without`` names rules that make no sense yet.
+
+    (A rule makes no sense when one of its values was refused already.)
+    """
+    for name, rule in RULES.items():
+        if name not in without:
+            rule(cluster, places, report)
+
+
+def _directors(cluster: Cluster, places: Places, report: Report) -> None:
+    if not cluster.directors:
+        report.error(places.at("directors"), "no director; at least one node is needed")
+    seen: set[str] = set()
+    for index, director in enumerate(cluster.directors):
+        at = places.at("directors", index, "name")
+        if not is_host_name(director.name):
+            report.error(
+                at, f"{shown(director.name)} is no host name; allowed are letters, digits, -, dots"
+            )
+        if director.name in seen:
+            report.error(at, f"{shown(director.name)} is named twice; each director has one entry")
+        seen.add(director.name)
+
+
+def _timers(cluster: Cluster, places: Places, report: Report) -> None:
+    timers: Timers = cluster.membership.timers
+    at = functools.partial(places.at, "membership")
+    if not timers.deadtime_s > DEADTIME_PER_KEEPALIVE * timers.keepalive_s:
+        report.error(
+            at("deadtime"),
+            f"{timers.deadtime_s:g} s is not above {DEADTIME_PER_KEEPALIVE} x keepalive"
+            f" ({timers.keepalive_s:g} s); allowed is more than"
+            f" {DEADTIME_PER_KEEPALIVE * timers.keepalive_s:g} s",
+        )
+    if timers.initdead_s < timers.deadtime_s:
+        report.error(
+            at("initdead"),
+            f"{timers.initdead_s:g} s is below deadtime; allowed is {timers.deadtime_s:g} s or more"
+            " (twice that is recommended)",
+        )
+    if timers.warntime_s <= timers.keepalive_s:
+        report.warning(
+            at("warntime"),
+            f"{timers.warntime_s:g} s is not above keepalive ({timers.keepalive_s:g} s):"
+            " every heartbeat will be late",
+        )
+    elif timers.warntime_s > timers.deadtime_s:
+        report.warning(
+            at("warntime"),
+            f"{timers.warntime_s:g} s is above deadtime ({timers.deadtime_s:g} s):"
+            " nobody is ever late before being dead",
+        )
+
+
+def _lease(cluster: Cluster, places: Places, report: Report) -> None:
+    membership = cluster.membership
+    timers = membership.timers
+    # A peer counts from the last heartbeat that it heard, a lease from the last that was due.
+    bound_s = membership.restart_grace_s + timers.deadtime_s - 2 * timers.keepalive_s
+    if membership.lease_s > bound_s:
+        report.error(
+            places.at("membership", "lease"),
+            f"{membership.lease_s:g} s is above restart_grace + deadtime - 2 x keepalive; allowed"
+            f" is {bound_s:g} s or less, or an address could be held twice",
+        )
+
+
+def _links(cluster: Cluster, places: Places, report: Report) -> None:
+    links = cluster.membership.links
+    if len(cluster.directors) > 1 and all(isinstance(link, SerialLink) for link in links):
+        report.error(
+            places.at("membership", "links"),
+            "no link to send heartbeats over; at least one bcast or ucast is needed",
+        )
+    seen: set[str] = set()
+    for index, link in enumerate(links):
+        if link.name in seen:
+            report.error(
+                places.at("membership", "links", index),
+                f"{link.name} is given twice; each link is given once",
+            )
+        seen.add(link.name)
+
+
+def _keys(cluster: Cluster, places: Places, report: Report) -> None:
+    authentication = cluster.membership.authentication
+    at = functools.partial(places.at, "membership", "authentication")
+    seen: set[int] = set()
+    for index, key in enumerate(authentication.keys):
+        place = at("keys", index)
+        if not 0 <= key.id <= KEY_ID_MAX:
+            report.error(place, f"key id {key.id} is not allowed; allowed is 0 to {KEY_ID_MAX}")
+        if key.id in seen:
+            report.error(place, f"key {key.id} is given twice; each id has one key")
+        seen.add(key.id)
+        if key.method is AuthMethod.CRC and key.secret:
+            report.error(place, "crc takes no secret; allowed is crc alone, or another method")
+        if key.method is not AuthMethod.CRC and not key.secret:
+            report.error(place, f"{key.method} needs a secret; allowed is one word without blanks")
+        if key.method is AuthMethod.CRC:
+            report.warning(
+                place, "crc proves nothing: anybody can forge heartbeats; sha256 is recommended"
+            )
+        elif key.method is not AuthMethod.SHA256:
+            report.warning(place, f"{key.method} is weak; sha256 is recommended")
+    if authentication.key(authentication.signing_key) is None:
+        allowed = ", ".join(str(key.id) for key in authentication.keys) or "none, there is no key"
+        report.error(
+            at("signing_key"), f"there is no key {authentication.signing_key}; allowed is {allowed}"
+        )
+
+
+def _vip(cluster: Cluster, places: Places, report: Report) -> None:
+    vip = cluster.vip
+    if vip.refresh_s * REFRESHES_PER_LIFETIME > vip.lifetime_s:
+        report.error(
+            places.at("vip", "refresh"),
+            f"{vip.refresh_s:g} s is too long for a lifetime of {vip.lifetime_s} s; allowed is"
+            f" {vip.lifetime_s / REFRESHES_PER_LIFETIME:g} s or less",
+        )
+
+
+def _groups(cluster: Cluster, places: Places, report: Report) -> None:
+    first_of: dict[str, int] = {}
+    holders: dict[str, str] = {}
+    directors = [director.name for director in cluster.directors]
+    for index, group in enumerate(cluster.groups):
+        at = functools.partial(places.at, "groups", index)
+        if group.name in first_of:
+            other = places.at("groups", first_of[group.name], "name").line
+            report.error(
+                at("name"),
+                f"the group {shown(group.name)} of line {other} again; the name of a group"
+                " (in haresources: its first resource) must be unique",
+            )
+        first_of.setdefault(group.name, index)
+        if not _is_group_name(group.name):
+            report.error(
+                at("name"),
+                f"{shown(group.name)} is no name for a group; allowed are 1 to"
+                f" {GROUP_NAME_CHARS_MAX} characters without blanks",
+            )
+        if group.preferred not in directors:
+            report.error(
+                at("preferred"),
+                f"{shown(group.preferred)} is no director; allowed is"
+                f" {', '.join(directors[:10])}{closest(group.preferred, directors)}",
+            )
+        if not group.resources:
+            report.error(at("resources"), "no resources; a group needs at least one")
+        for position, resource in enumerate(group.resources):
+            if not isinstance(resource, AddressResource):
+                continue
+            place = at("resources", position)
+            _address(resource, places, report, at=("groups", index, "resources", position))
+            if (holder := holders.get(resource.address)) is not None:
+                report.error(
+                    place,
+                    f"{resource.address} is already held by the group {shown(holder)};"
+                    " an address belongs to one group",
+                )
+            holders.setdefault(resource.address, group.name)
+
+
+def _is_group_name(name: str) -> bool:
+    return 0 < len(name) <= GROUP_NAME_CHARS_MAX and name.isprintable() and " " not in name
+
+
+def _address(
+    resource: AddressResource, places: Places, report: Report, *, at: tuple[str | int, ...]
+) -> None:
+    place = places.at(*at)
+    if not _is_ipv4(resource.address):
+        report.error(
+            place,
+            f"{shown(resource.address)} cannot be held; allowed is an IPv4 address"
+            " (IPv6 is not served by this version)",
+        )
+        return
+    if not 1 <= resource.prefix_len <= 32:
+        report.error(place, f"/{resource.prefix_len} is no prefix length; allowed is 1 to 32")
+        return
+    network = ipaddress.IPv4Network((resource.address, resource.prefix_len), strict=False)
+    if resource.broadcast is None:
+        return
+    if not _is_ipv4(resource.broadcast):
+        report.error(place, f"{shown(resource.broadcast)} is no IPv4 broadcast address")
+    elif ipaddress.IPv4Address(resource.broadcast) not in network:
+        report.warning(
+            place,
+            f"the broadcast address {resource.broadcast} is not in {network};"
+            f" {network.broadcast_address} would be usual",
+        )
+
+
+def _services(cluster: Cluster, places: Places, report: Report) -> None:
+    seen: dict[str, int] = {}
+    names = [group.name for group in cluster.groups]
+    for index, service in enumerate(cluster.virtual_services):
+        at = functools.partial(places.at, "virtual_services", index)
+        if service.name in seen:
+            other = places.at("virtual_services", seen[service.name], "address")
+            report.error(
+                at("address"),
+                f"{service.name} is served already by {other.file}:{other.line};"
+                " a virtual service is defined once",
+            )
+        seen.setdefault(service.name, index)
+        if service.group is not None and service.group not in names:
+            report.error(
+                at("group"),
+                f"{shown(service.group)} is no group; allowed is"
+                f" {', '.join(names[:10]) or 'none, there is no group'}"
+                f"{closest(service.group, names)}",
+            )
+        _endpoint(service.endpoint, at("address"), report)
+        _real_servers(service, index, places, report)
+        _check(service.check, index, places, report)
+        _held(cluster, service, index, places, report)
+
+
+def _endpoint(endpoint: Endpoint, place: Place, report: Report) -> None:
+    if not _is_ipv4(endpoint.address):
+        report.error(
+            place,
+            f"{shown(endpoint.address)} cannot be served; allowed is an IPv4 address"
+            " (IPv6 is not served by this version)",
+        )
+    if not 1 <= endpoint.port <= 65535:
+        report.error(place, f"port {endpoint.port} is not allowed; allowed is 1 to 65535")
+
+
+def _real_servers(service: VirtualService, index: int, places: Places, report: Report) -> None:
+    seen: set[Endpoint] = set()
+    for position, real in enumerate(service.real_servers):
+        at = functools.partial(places.at, "virtual_services", index, "real_servers", position)
+        _endpoint(real.endpoint, at("address"), report)
+        if real.endpoint in seen:
+            report.error(at("address"), f"{real.name} is given twice; each server is given once")
+        seen.add(real.endpoint)
+        if not 0 <= real.weight <= WEIGHT_MAX:
+            report.error(
+                at("weight"), f"{real.weight} is not allowed; allowed is 0 to {WEIGHT_MAX}"
+            )
+        if (
+            real.forwarding is not ForwardingMethod.MASQ
+            and real.endpoint.port != service.endpoint.port
+        ):
+            report.warning(
+                at("address"),
+                f"{real.name}: with {real.forwarding} a packet keeps its port, so clients reach"
+                f" port {service.endpoint.port}; only masq can change it",
+            )
+        _request(real.request, service.check, at("request"), report)
+        _receive(real.receive, at("receive"), report)
+    if service.sorry_server is not None:
+        place = places.at("virtual_services", index, "fallback")
+        _endpoint(service.sorry_server.endpoint, place, report)
+
+
+def _check(check: Check, index: int, places: Places, report: Report) -> None:
+    at = functools.partial(places.at, "virtual_services", index, "check")
+    if check.port is not None and not 1 <= check.port <= 65535:
+        report.error(at("port"), f"{check.port} is not allowed; allowed is 1 to 65535")
+    for name, value in (("rise", check.rise), ("fall", check.fall)):
+        if value < 1:
+            report.error(at(name), f"{value} is not allowed; allowed is 1 or more")
+    _request(check.request, check, at("request"), report)
+    _receive(check.receive, at("receive"), report)
+
+
+def _request(request: str | None, check: Check, place: Place, report: Report) -> None:
+    if request is None or (check.type, check.service) != HTTP_CHECK or not is_url(request):
+        return
+    report.error(
+        place,
+        f"{shown(request)} is a whole URL, which this version does not ask for; allowed is a path"
+        " such as /.testpage: the real server and its port (or checkport) are asked, virtualhost"
+        " gives the host name",
+    )
+
+
+def _receive(pattern: str | None, place: Place, report: Report) -> None:
+    if pattern is None or not PATTERN_SIGNS.intersection(pattern):
+        return
+    if len(pattern) > RECEIVE_CHARS_MAX:
+        report.error(
+            place,
+            f"{len(pattern)} characters are too many for a pattern; allowed is"
+            f" {RECEIVE_CHARS_MAX} at most",
+        )
+        return
+    # Only a pattern with signs needs the library: most have none, and importing it costs time at
+    # the start of every service.
+    import regex  # type: ignore[import-untyped]  # ships no types
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            regex.compile(pattern.encode())  # bytes, as the checker does: the rules differ
+    except (regex.error, OverflowError, RecursionError, ValueError) as error:
+        report.error(
+            place,
+            f"{shown(pattern)} is no regular expression ({shown(str(error))[1:-1]});"
+            " allowed are Perl's",
+        )
+
+
+def _held(
+    cluster: Cluster, service: VirtualService, index: int, places: Places, report: Report
+) -> None:
+    group = cluster.group(service.group) if service.group is not None else None
+    if group is None or service.endpoint.address in [a.address for a in group.addresses]:
+        return
+    report.warning(
+        places.at("virtual_services", index, "address"),
+        f"no address of the group {shown(group.name)} is {service.endpoint.address};"
+        " clients reach this service only where something else holds it",
+    )
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+RULES: Final[dict[str, Rule]] = {
+    "directors": _directors,
+    "timers": _timers,
+    "lease": _lease,
+    "links": _links,
+    "keys": _keys,
+    "vip": _vip,
+    "groups": _groups,
+    "services": _services,
+}
+
+TIME_RULES: Final = ("timers", "lease")
+"""What a timer profile can break."""
+
+
+def recheck(cluster: Cluster) -> tuple[Diagnostic, ...]:
+    """Return what is wrong or odd about the times of a finished cluster, without lines.
+
+    For whoever replaced times after the load, by a timer profile say; they were tested together
+    with others. The file of each remark is ``cluster.source``.
+    """
+    report = Report()
+    places = Places(
+        whole=Place(file=cluster.source),
+        lookup=lambda path: Place(file=cluster.source, directive=dotted(path)),
+    )
+    for name in TIME_RULES:
+        RULES[name](cluster, places, report)
+    return report.diagnostics()
