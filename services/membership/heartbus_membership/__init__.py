@@ -1,0 +1,1 @@
+"""membership: which director is alive, and which one may hold each resource group."""

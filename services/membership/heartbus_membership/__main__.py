@@ -1,0 +1,62 @@
+"""heartbus-membership: who is alive, and who may hold what."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from heartbus import runner
+from heartbus.runner import Context, MachineError
+from heartbus_membership import leases as files
+from heartbus_membership.links import UdpLinks
+from heartbus_membership.service import MembershipService
+from heartbus_membership.wire import GROUPS_MAX
+
+DESCRIPTION = "Exchange heartbeats with the other directors and decide who may hold each group."
+
+
+async def serve(context: Context) -> None:
+    """Run membership in the frame of a service process.
+
+    Raises:
+        MachineError: files cannot be written or sockets cannot be opened.
+
+    """
+    cluster = context.cluster
+    if len(cluster.groups) > GROUPS_MAX:
+        raise MachineError(
+            f"{cluster.source}: {len(cluster.groups)} resource groups, heartbeats carry at most "
+            f"{GROUPS_MAX}: join groups that move together"
+        )
+    boot_id = files.read_boot_id()
+    state_file = files.StateFile(context.state_dir)
+    try:
+        incarnation = state_file.next_incarnation(wall_ms=time.time_ns() // 1_000_000)
+    except (OSError, ValueError) as error:
+        raise MachineError(
+            f"cannot keep epochs in {context.state_dir}: {error}; make the directory writable, "
+            "or remove the damaged file while the other directors run (they know the epochs)"
+        ) from error
+    service = MembershipService(
+        node=context.node,
+        cluster=cluster,
+        digest=context.digest,
+        incarnation=incarnation,
+        boot_id=boot_id,
+        bus=context.bus,
+        links=UdpLinks(cluster.membership.links),
+        lease_file=files.LeaseFile(context.runtime_dir, boot_id=boot_id),
+        state_file=state_file,
+        log=context.log,
+    )
+    await service.run(context.stopping, on_ready=context.ready)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return runner.run("membership", DESCRIPTION, serve, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What directors tell one another about resource groups, and what membership then does.
+
+Sans-I/O. Values only; ``ownership`` is the state machine that reads and makes them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Phase(enum.IntEnum):
+    """Where a director stands towards one group; the numbers are those on the wire.
+
+    ``held``: it may hold the group. ``releasing``: it has withdrawn the grant from its own vip and
+    waits until the addresses are gone; nobody else may claim yet. ``wanting``: it is the preferred
+    director, ready, and asks the holder to hand over (failback).
+    """
+
+    NONE = 0
+    HELD = 1
+    RELEASING = 2
+    WANTING = 3
+
+
+CLAIMING = frozenset({Phase.HELD, Phase.RELEASING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One director's word about one group.
+
+    ``epoch``: of its claim while held or releasing, else the highest that it knows of.
+    ``candidate``: settled, its vip is ready, and its last start of this group did not fail: it
+    would claim the group if it were its turn.
+    """
+
+    epoch: int = 0
+    phase: Phase = Phase.NONE
+    candidate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerReport:
+    """What the newest heartbeat of a director says; ``claims`` by group name."""
+
+    incarnation: int
+    settled: bool
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRule:
+    """A resource group as ownership sees it; ``preferred`` is a director.
+
+    ``stop_s``: how long its stop scripts may take in all, in seconds.
+    """
+
+    name: str
+    preferred: str
+    stop_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingLease:
+    """The right of this host to hold a group until ``deadline_s`` on its monotonic clock."""
+
+    group: str
+    epoch: int
+    deadline_s: float
+
+
+# --- what ownership asks its shell to do, in this order ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistEpoch:
+    """Write the highest known epoch of a group to disk before anything that follows."""
+
+    group: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Let the local vip hold a group; ``cause``: id of the event that led here, if any."""
+
+    group: str
+    epoch: int
+    reason: str
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoke:
+    """Withdraw the grant of a group from the local vip at once."""
+
+    group: str
+    epoch: int
+    reason: str
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendHeartbeat:
+    """Tell the peers now, not with the next keepalive."""
+
+
+Effect = PersistEpoch | Grant | Revoke | SendHeartbeat

@@ -1,0 +1,92 @@
+"""Decides which datagrams are believed, and counts the others by reason.
+
+Sans-I/O. A datagram is believed when it is genuine, comes from another configured director over a
+configured link, and is no replay. Our own broadcasts come back to us: those are passed over.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from heartbus_membership.claims import PeerReport
+from heartbus_membership.replay import Novelty, ReplayGuard
+from heartbus_membership.signing import Keyring
+from heartbus_membership.wire import Heartbeat, WireError, decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A believed datagram; ``report`` None: a copy of what is known, it counts for its link."""
+
+    peer: str
+    link: str
+    leaving: bool
+    report: PeerReport | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A datagram that is not believed. ``reason`` is one of about ten words."""
+
+    reason: str
+    detail: str
+
+
+class Hearing:
+    """Judges the datagrams of one director; ``newest`` heartbeat by peer, ``dropped`` counts."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        incarnation: int,
+        peers: Collection[str],
+        keyring: Keyring,
+        groups_by_id: Mapping[int, str],
+    ) -> None:
+        self._node = node
+        self._incarnation = incarnation
+        self._peers = frozenset(peers)
+        self._keyring = keyring
+        self._groups_by_id = groups_by_id
+        self._replays = ReplayGuard()
+        self.newest: dict[str, Heartbeat] = {}
+        self.dropped: Counter[str] = Counter()
+
+    def judge(self, datagram: bytes, *, link: str | None) -> Heard | Dropped | None:
+        """Return what a datagram is worth; None: our own, come back."""
+        try:
+            beat = decode(datagram, self._keyring)
+        except WireError as error:
+            return self._drop(error.reason, str(error))
+        if beat.node == self._node:
+            if beat.incarnation == self._incarnation:
+                return None
+            return self._drop("own-name", f"another director calls itself {self._node}")
+        if beat.node not in self._peers:
+            return self._drop("unknown-node", f"{beat.node[:64]!r} is not a configured director")
+        if link is None:
+            return self._drop("no-link", f"{beat.node} sends over a link that is not configured")
+        novelty = self._replays.judge(
+            beat.node, link=link, incarnation=beat.incarnation, sequence=beat.sequence
+        )
+        if novelty is Novelty.REPLAYED:
+            return self._drop("replayed", f"heartbeat {beat.sequence} of {beat.node} again")
+        if novelty is Novelty.COPY:
+            return Heard(peer=beat.node, link=link, leaving=beat.leaving, report=None)
+        self.newest[beat.node] = beat
+        return Heard(peer=beat.node, link=link, leaving=beat.leaving, report=self._report(beat))
+
+    def _report(self, beat: Heartbeat) -> PeerReport:
+        names = self._groups_by_id
+        return PeerReport(
+            incarnation=beat.incarnation,
+            settled=beat.settled,
+            claims={names[number]: claim for number, claim in beat.claims if number in names},
+        )
+
+    def _drop(self, reason: str, detail: str) -> Dropped:
+        self.dropped[reason] += 1
+        return Dropped(reason=reason, detail=detail)

@@ -1,0 +1,456 @@
+"""The shell of membership: sends and hears heartbeats, carries out what the cores decide.
+
+One turn at a time: read the sockets, ask for deadlines, carry out, tell. Without the bus it goes
+on over its own links, and vip follows the lease file. A clean stop hands everything over and says
+so; anything else leaves the leases standing for the next process of ours to resume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+
+from heartbus import subjects
+from heartbus.bus import Bus, Inbox
+from heartbus.events import (
+    DirectorStatus,
+    GroupGranted,
+    GroupRevoked,
+    Lease,
+    MembershipState,
+    Message,
+    NodeDead,
+    NodeLate,
+    NodeLeft,
+    VipState,
+)
+from heartbus.log import RateLimit
+from heartbus.model import Cluster, Failback, ResourceGroup, ScriptResource
+from heartbus_membership import leases as files
+from heartbus_membership import snapshot
+from heartbus_membership.claims import Effect, Grant, GroupRule, PersistEpoch, Revoke, SendHeartbeat
+from heartbus_membership.detector import FailureDetector, NodeEvent
+from heartbus_membership.hearing import Dropped, Hearing
+from heartbus_membership.links import POINTS_AT_US, Links
+from heartbus_membership.ownership import Ownership
+from heartbus_membership.signing import Keyring
+from heartbus_membership.wire import Heartbeat, encode, group_id
+
+TICK_S_MAX: Final = 0.25
+REPAIR_PERIOD_S: Final = 1.0
+LEASE_WRITE_PERIOD_S: Final = 0.25
+STOP_WAIT_S: Final = 2.0
+STOP_BUSY_WAIT_S: Final = 10.0
+"""While vip says that it has anything yet; a clean stop of vip takes no longer either."""
+STOP_LOOK_S: Final = 0.1
+STOP_BLIND_WAIT_S: Final = 0.6
+"""vip looks at the lease file every 0.25 s: twice that and a margin, where we cannot hear it."""
+LEAVING_BEATS: Final = 3
+LEAVING_SPACING_S: Final = 0.01
+LAG_MEMORY_S: Final = 10.0
+WITNESSES: Final = ("vip", "checker", "ipvs-agent")
+"""Services whose messages show that the host of a silent membership lives."""
+ASKED: Final = ("vip", "ipvs-agent")
+
+
+class MembershipService:
+    """One director's membership. ``run`` is its whole life."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        cluster: Cluster,
+        digest: str,
+        incarnation: int,
+        boot_id: str,
+        bus: Bus,
+        links: Links,
+        lease_file: files.LeaseFile,
+        state_file: files.StateFile,
+        log: structlog.typing.FilteringBoundLogger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        settings = cluster.membership
+        self._node = node
+        self._timers = settings.timers
+        self._digest = digest
+        self._incarnation = incarnation
+        self._boot_id = boot_id
+        self._bus = bus
+        self._links = links
+        self._lease_file = lease_file
+        self._state_file = state_file
+        self._log = log
+        self._clock = clock
+        self._keyring = Keyring(settings.authentication)
+        self._group_ids = {group.name: group_id(group.name) for group in cluster.groups}
+        self._peers = tuple(d.name for d in cluster.peers_of(node))
+        now_s = clock()
+        standing = lease_file.standing(now_s=now_s)
+        self._causes: dict[str, str | None] = {lease.group: lease.cause for lease in standing}
+        self._detector = FailureDetector(
+            peers=self._peers,
+            timers=self._timers,
+            restart_grace_s=settings.restart_grace_s,
+            lease_s=settings.lease_s,
+            started_s=now_s,
+        )
+        self._ownership = Ownership(
+            node=node,
+            directors=tuple(d.name for d in cluster.directors),
+            groups=[_rule(g, cluster.vip.script_timeout_s) for g in cluster.groups],
+            failback=settings.failback is Failback.ON,
+            timers=self._timers,
+            lease_s=settings.lease_s,
+            started_s=now_s,
+            epochs=state_file.epochs,
+            standing=[files.as_standing(lease) for lease in standing],
+        )
+        self._hearing = Hearing(
+            node=node,
+            incarnation=incarnation,
+            peers=self._peers,
+            keyring=self._keyring,
+            groups_by_id={number: name for name, number in self._group_ids.items()},
+        )
+        self._tick_s = min(self._timers.keepalive_s, settings.lease_s / 4, TICK_S_MAX)
+        self._next_tick_s = now_s
+        self._next_beat_s = now_s
+        self._sequence = 0
+        self._leaving = False
+        self._send_wanted = False
+        self._leases_changed = True
+        self._leases_written_s = float("-inf")
+        self._bus_connected = False
+        self._lag_s = 0.0
+        self._lag_seen_s = now_s
+        self._woken: asyncio.Future[None] | None = None
+        self._wake_wanted = False
+        self._released = asyncio.Event()
+        self._inbox = Inbox()
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._lines = RateLimit(period_s=10.0)
+        self._link_problems: dict[str, str | None] = {}
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def run(self, stopping: asyncio.Event, *, on_ready: Callable[[], None]) -> None:
+        """Work until ``stopping`` is set, then hand over and leave.
+
+        Raises:
+            MachineError: the sockets cannot be opened for want of privilege or a free port.
+
+        """
+        self._links.open(self._wake_up)
+        try:
+            self._say_link_problems()
+            self._join_bus()
+            self._turn(due_s=self._clock())
+            on_ready()
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                work = [self._beat(), self._follow_bus(), self._repair_links()]
+                running = [tasks.create_task(job) for job in work]
+                await stopping.wait()
+                await self._leave()
+                for task in (*running, *self._asking.values()):
+                    task.cancel()
+        finally:
+            self._links.close()
+
+    def _join_bus(self) -> None:
+        self._bus.serve_state(self.snapshot)
+        wanted = [subjects.state(self._node, "vip")]
+        for peer in self._peers:
+            wanted += [subjects.state(peer, service) for service in WITNESSES]
+        self._bus.subscribe(wanted, self._inbox)
+        self._bus.on_connection(lambda _connected: self._wake_up())
+
+    async def _beat(self) -> None:
+        while True:
+            due_s = min(self._next_tick_s, self._detector.next_deadline_s)
+            await self._sleep_until(due_s)
+            self._turn(due_s=due_s)
+
+    async def _follow_bus(self) -> None:
+        async for message in self._inbox:
+            self._bus_message_received(message)
+            self._wake_up()
+
+    async def _repair_links(self) -> None:
+        while True:
+            await asyncio.sleep(REPAIR_PERIOD_S)
+            await self._links.repair()
+            self._say_link_problems()
+
+    async def _leave(self) -> None:
+        self._carry_out(self._ownership.stop(now_s=self._clock()))
+        self._turn(due_s=self._clock())
+        readiness = self._ownership.readiness
+        calm_s = STOP_WAIT_S if readiness.vip_can_be_heard else STOP_BLIND_WAIT_S
+        begun_s = self._clock()
+        while not self._released.is_set():
+            busy = readiness.vip_has(now_s=self._clock())
+            left_s = begun_s + (STOP_BUSY_WAIT_S if busy else calm_s) - self._clock()
+            if left_s <= 0:
+                waited_s = round(self._clock() - begun_s, 1)
+                self._log.warning("stop.unreleased", waited_s=waited_s, vip_is_busy=busy)
+                if busy:
+                    return  # our silence gives vip restart_grace more, leaving would give nothing
+                break
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, STOP_LOOK_S)):
+                    await self._released.wait()
+        self._leaving = True
+        for _ in range(LEAVING_BEATS):
+            self._send_heartbeat(self._clock())
+            await asyncio.sleep(LEAVING_SPACING_S)
+
+    async def _sleep_until(self, due_s: float) -> None:
+        delay_s = due_s - self._clock()
+        if self._wake_wanted or delay_s <= 0:
+            self._wake_wanted = False
+            await asyncio.sleep(0)
+            return
+        loop = asyncio.get_running_loop()
+        self._woken = loop.create_future()
+        # uvloop counts whole milliseconds: round up, or the last one is spent spinning.
+        timer = loop.call_later(math.ceil(delay_s * 1000) / 1000, self._wake_up)
+        try:
+            await self._woken
+        finally:
+            timer.cancel()
+            self._woken = None
+            self._wake_wanted = False
+
+    def _wake_up(self) -> None:
+        self._wake_wanted = True
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    # --- one turn --------------------------------------------------------------------------------
+
+    def _turn(self, *, due_s: float) -> None:
+        now_s = self._clock()
+        self._note_lag(now_s - due_s, now_s)
+        for received in self._links.drain():
+            self._datagram_received(received.datagram, received.link, received.source, now_s)
+        self._announce(self._detector.deadline_passed(now_s=now_s), now_s)
+        if self._bus.connected != self._bus_connected:
+            self._bus_connected = self._bus.connected
+            self._carry_out(self._ownership.bus_changed(connected=self._bus_connected, now_s=now_s))
+        self._carry_out(self._ownership.tick(now_s=now_s))
+        self._write_leases(now_s)
+        if self._send_wanted or now_s >= self._next_beat_s:
+            self._send_heartbeat(now_s)
+        if now_s >= self._next_tick_s:
+            self._next_tick_s = max(self._next_tick_s + self._tick_s, now_s)
+        readiness = self._ownership.readiness
+        ended = self._ownership.released or readiness.vip_is_stopping
+        if ended and not readiness.vip_has(now_s=now_s):
+            self._released.set()
+        else:
+            self._released.clear()
+
+    def _note_lag(self, late_s: float, now_s: float) -> None:
+        late_s = max(0.0, late_s)
+        if late_s >= self._lag_s or now_s - self._lag_seen_s > LAG_MEMORY_S:
+            self._lag_s, self._lag_seen_s = late_s, now_s
+        if late_s > self._timers.keepalive_s:
+            self._detector.own_stall(now_s=now_s)
+            self._say("self.stalled", "stall", late_s=round(late_s, 3))
+
+    def _datagram_received(
+        self, datagram: bytes, link: str | None, source: str, now_s: float
+    ) -> None:
+        heard = self._hearing.judge(datagram, link=link)
+        if heard is None:
+            return
+        if isinstance(heard, Dropped):
+            self._say("heartbeat.dropped", heard.reason, source=source, detail=heard.detail)
+            return
+        if heard.report is None:
+            events = self._detector.copy_received(heard.peer, link=heard.link, now_s=now_s)
+            self._announce(events, now_s)
+            return
+        events = self._detector.heartbeat_received(
+            heard.peer,
+            link=heard.link,
+            incarnation=heard.report.incarnation,
+            leaving=heard.leaving,
+            now_s=now_s,
+        )
+        self._announce(events, now_s)
+        if not heard.leaving:
+            self._carry_out(self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s))
+
+    def _announce(self, events: Iterable[NodeEvent], now_s: float) -> None:
+        for event in events:
+            cause = self._bus.publish(event)
+            self._bus.publish_state()
+            match event:
+                case NodeLate():
+                    self._ask_bus(event.director)
+                    status = DirectorStatus.LATE
+                case NodeDead():
+                    status = DirectorStatus.DEAD
+                case NodeLeft():
+                    status = DirectorStatus.LEFT
+                case _:
+                    continue  # alive is told to the core with its report, links do not matter to it
+            self._carry_out(
+                self._ownership.peer_silent(event.director, status, cause=cause, now_s=now_s)
+            )
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case PersistEpoch():
+                    self._remember(effect)
+                case Grant():
+                    self._granted(effect)
+                case Revoke():
+                    self._revoked(effect)
+                case SendHeartbeat():
+                    self._send_wanted = True
+                    self._wake_up()
+
+    def _remember(self, effect: PersistEpoch) -> None:
+        try:
+            self._state_file.remember_epoch(effect.group, effect.epoch)
+        except OSError as error:
+            # Worse than losing the epoch would be to let nobody take the group.
+            self._say("epoch.unwritten", "epoch", level="error", error=str(error))
+
+    def _granted(self, effect: Grant) -> None:
+        event = GroupGranted(
+            group=effect.group, director=self._node, epoch=effect.epoch, reason=effect.reason
+        )
+        self._causes[effect.group] = self._bus.publish(event, cause=effect.cause)
+        self._leases_changed = True
+        self._bus.publish_state()
+
+    def _revoked(self, effect: Revoke) -> None:
+        event = GroupRevoked(
+            group=effect.group, director=self._node, epoch=effect.epoch, reason=effect.reason
+        )
+        self._bus.publish(event, cause=effect.cause)
+        self._causes.pop(effect.group, None)
+        self._leases_changed = True
+        self._bus.publish_state()
+
+    def _write_leases(self, now_s: float) -> None:
+        leases = self._leases()
+        renewal_due = bool(leases) and now_s - self._leases_written_s >= LEASE_WRITE_PERIOD_S
+        if not (self._leases_changed or renewal_due):
+            return
+        try:
+            self._lease_file.write(leases, now_s=now_s)
+            self._leases_changed = False
+            self._leases_written_s = now_s
+        except OSError as error:
+            self._say("leases.unwritten", "leases", level="error", error=str(error))
+
+    def _send_heartbeat(self, now_s: float) -> None:
+        self._sequence += 1
+        self._send_wanted = False
+        self._next_beat_s = now_s + self._timers.keepalive_s
+        claims = self._ownership.claims(now_s=now_s)
+        beat = Heartbeat(
+            node=self._node,
+            incarnation=self._incarnation,
+            sequence=self._sequence,
+            settled=self._ownership.settled,
+            ready=self._ownership.is_ready(now_s=now_s),
+            leaving=self._leaving,
+            deadtime_ms=round(self._timers.deadtime_s * 1000),
+            config_digest=bytes.fromhex(self._digest),
+            claims=tuple((self._group_ids[name], claim) for name, claim in claims.items()),
+        )
+        self._links.send(encode(beat, self._keyring))
+
+    # --- the bus ---------------------------------------------------------------------------------
+
+    def _bus_message_received(self, message: Message) -> None:
+        now_s = self._clock()
+        sender = message.envelope.node
+        if sender in self._peers:
+            self._detector.bus_evidence(sender, now_s=now_s)
+        elif isinstance(message.body, VipState) and sender == self._node:
+            self._carry_out(self._ownership.vip_reported(message.body, now_s=now_s))
+
+    def _ask_bus(self, peer: str) -> None:
+        if self._tasks is not None and peer not in self._asking:
+            task = self._tasks.create_task(self._ask_until_known(peer))
+            self._asking[peer] = task
+            task.add_done_callback(lambda _done: self._asking.pop(peer, None))
+
+    async def _ask_until_known(self, peer: str) -> None:
+        async with asyncio.TaskGroup() as asking:
+            for service in ASKED:
+                asking.create_task(self._ask_service(peer, service))
+
+    async def _ask_service(self, peer: str, service: str) -> None:
+        timeout_s = max(self._timers.deadtime_s, 0.3)
+        while self._detector.status(peer) is DirectorStatus.LATE:
+            if await self._bus.request_state(peer, service, timeout_s=timeout_s) is not None:
+                self._detector.bus_evidence(peer, now_s=self._clock())
+            await asyncio.sleep(self._timers.keepalive_s)
+
+    # --- what is told ----------------------------------------------------------------------------
+
+    def snapshot(self) -> MembershipState:
+        """Return the whole truth, as far as we know it."""
+        now_s = self._clock()
+        newest = self._hearing.newest
+        ourselves = snapshot.own_view(
+            self._node,
+            incarnation=self._incarnation,
+            digest=self._digest,
+            ready=self._ownership.is_ready(now_s=now_s),
+        )
+        others = (
+            snapshot.peer_view(p, detector=self._detector, beat=newest.get(p), now_s=now_s)
+            for p in self._peers
+        )
+        return MembershipState(
+            settled=self._ownership.settled,
+            directors=(ourselves, *others),
+            groups=self._ownership.views(),
+            leases=self._leases(),
+            links=snapshot.link_views(self._links.conditions(), detector=self._detector),
+            boot_id=self._boot_id,
+            config_digest=self._digest,
+            lag_s=self._lag_s,
+            dropped=dict(self._hearing.dropped),
+        )
+
+    def _leases(self) -> tuple[Lease, ...]:
+        return snapshot.lease_views(self._ownership.leases, causes=self._causes)
+
+    def _say_link_problems(self) -> None:
+        for link in self._links.conditions():
+            if link.problem != self._link_problems.get(link.name):
+                self._link_problems[link.name] = link.problem
+                if link.problem in (None, POINTS_AT_US):
+                    self._log.info("link.usable", link=link.name, problem=link.problem)
+                else:
+                    self._log.warning("link.unusable", link=link.name, problem=link.problem)
+
+    def _say(self, event: str, key: str, *, level: str = "warning", **fields: object) -> None:
+        held_back = self._lines.passes(key, now_s=self._clock())
+        if held_back is not None:
+            getattr(self._log, level)(event, why=key, similar=held_back, **fields)
+
+
+def _rule(group: ResourceGroup, script_timeout_s: float) -> GroupRule:
+    scripts = sum(isinstance(resource, ScriptResource) for resource in group.resources)
+    return GroupRule(name=group.name, preferred=group.preferred, stop_s=scripts * script_timeout_s)

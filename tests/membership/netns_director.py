@@ -1,0 +1,100 @@
+"""A membership with real sockets and a bus in memory; prints each event. Run in a namespace.
+
+Usage: python -m tests.membership.netns_director NAME DIRECTORY
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from heartbus import log, runner
+from heartbus.codec import field_names
+from heartbus.config.digest import config_digest
+from heartbus.events import DirectorStatus, Event
+from heartbus.model import BroadcastLink, Timers, UnicastLink
+from heartbus.runner import MachineError
+from heartbus.testing import MemoryBus, MemoryHub
+from heartbus_membership import leases as files
+from heartbus_membership.links import UdpLinks
+from heartbus_membership.service import MembershipService
+from tests.membership.fakes import FakeVip, cluster_of
+
+TIMERS = Timers(keepalive_s=0.05, warntime_s=0.2, deadtime_s=0.4, initdead_s=5.0)
+LINKS = (
+    BroadcastLink(interface="eth1"),
+    UnicastLink(interface="eth2", peer="10.93.2.1"),
+    UnicastLink(interface="eth2", peer="10.93.2.2"),
+)
+
+
+def say(line: dict[str, object]) -> None:
+    """Print a line for the test to read."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+class PrintingBus(MemoryBus):
+    """Prints what is published."""
+
+    def publish(self, event: Event, *, cause: str | None = None) -> str:
+        fields = {name: getattr(event, name) for name in field_names(type(event))}
+        say({"kind": event.kind, **fields})
+        return super().publish(event, cause=cause)
+
+
+async def main(name: str, directory: Path) -> None:
+    """Run until SIGTERM."""
+    hub, cluster = MemoryHub(), cluster_of("a", "b", timers=TIMERS)
+    bus = PrintingBus(hub, node=name, service="membership", clock=time.monotonic)
+    hub.buses.append(bus)
+    vip = FakeVip(hub.bus(node=name, service="vip", clock=time.monotonic))
+    state_file = files.StateFile(directory)
+    service = MembershipService(
+        node=name,
+        cluster=cluster,
+        digest=config_digest(cluster),
+        incarnation=state_file.next_incarnation(wall_ms=time.time_ns() // 1_000_000),
+        boot_id=files.read_boot_id(),
+        bus=bus,
+        links=UdpLinks(LINKS),
+        lease_file=files.LeaseFile(directory, boot_id=files.read_boot_id()),
+        state_file=state_file,
+        log=log.logger(node=name),
+    )
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+
+    def ready() -> None:
+        say({"kind": "ready"})
+
+    async def report() -> None:
+        while True:
+            vip.bus.publish_state()
+            state = service.snapshot()
+            peer = state.directors[1]
+            if peer.status is DirectorStatus.ALIVE:
+                heard = [link.name for link in state.links if link.heard]
+                problems = {link.name: link.problem for link in state.links}
+                say({"kind": "links", "heard": heard, "problems": problems})
+            await asyncio.sleep(0.1)
+
+    async with asyncio.TaskGroup() as tasks:
+        reporting = tasks.create_task(report())
+        await service.run(stopping, on_ready=ready)
+        reporting.cancel()
+
+
+if __name__ == "__main__":
+    log.configure(level="info")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        try:
+            loop.run(main(sys.argv[1], Path(sys.argv[2])))
+        except* MachineError as group:
+            sys.exit(runner.fail("netns_director", group.exceptions[0], runner.EXIT_MACHINE))

@@ -1,0 +1,62 @@
+"""The files of membership: what is written is whole, or it is not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from heartbus.events import Lease
+from heartbus_membership.leases import LeaseFile, StateFile
+
+LEASE = Lease(group="www", epoch=3, deadline_monotonic_s=100.0, cause=None)
+really_write = os.write
+
+
+def at_most(octets: int, *, then_full: bool) -> object:
+    """Return an ``os.write`` of a disk that takes few octets at once, and no more if full."""
+    calls = 0
+
+    def write(fd: int, content: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        if then_full and calls > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return really_write(fd, content[:octets])
+
+    return write
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "write", at_most(7, then_full=False))
+    leases = LeaseFile(tmp_path, boot_id="boot")
+    leases.write([LEASE], now_s=50.0)
+    assert leases.standing(now_s=50.0) == (LEASE,)
+
+
+def test_a_full_disk_leaves_the_old_epochs_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = StateFile(tmp_path)
+    incarnation = state.next_incarnation(wall_ms=7)
+    before = (tmp_path / "membership.json").read_bytes()
+    monkeypatch.setattr(os, "write", at_most(7, then_full=True))
+    with pytest.raises(OSError, match="No space left"):
+        state.remember_epoch("www", 3)
+    monkeypatch.undo()
+    assert (tmp_path / "membership.json").read_bytes() == before
+    assert StateFile(tmp_path).next_incarnation(wall_ms=1) == incarnation + 1
+
+
+def test_a_full_disk_leaves_no_lease_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = LeaseFile(tmp_path, boot_id="boot")
+    leases.write([LEASE], now_s=50.0)
+    monkeypatch.setattr(os, "write", at_most(7, then_full=True))
+    with pytest.raises(OSError, match="No space left"):
+        leases.write([], now_s=51.0)
+    assert leases.standing(now_s=51.0) == ()
+    assert not (tmp_path / "leases.json").exists()

@@ -1,0 +1,238 @@
+"""The shell: heartbeats, leases, the lease file, the bus and its loss, clean stop and kill."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from heartbus.events import (
+    DirectorStatus,
+    GroupGranted,
+    GroupRevoked,
+    HoldStatus,
+    LinkDown,
+    MembershipState,
+    NodeAlive,
+    NodeDead,
+    NodeLate,
+    NodeLeft,
+)
+from heartbus.model import ScriptResource
+from heartbus_membership import leases as files
+from heartbus_membership import service as shell
+from heartbus_membership.signing import Keyring
+from heartbus_membership.wire import decode
+from tests.membership.fakes import (
+    FAST,
+    GROUP,
+    KEYS,
+    Bench,
+    RunningDirector,
+    bench,
+    cluster_of,
+    until,
+)
+
+
+@pytest.fixture
+async def table(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path) as made:
+        yield made
+
+
+def state(director: RunningDirector) -> MembershipState:
+    return director.service.snapshot()
+
+
+def holds(director: RunningDirector) -> bool:
+    return bool(state(director).leases)
+
+
+def written(director: RunningDirector) -> files.LeaseDocument:
+    raw = (director.directory / "leases.json").read_bytes()
+    return msgspec.json.decode(raw, type=files.LeaseDocument)
+
+
+async def pair(table: Bench) -> tuple[RunningDirector, RunningDirector]:
+    cluster = cluster_of("a", "b")
+    first, second = table.start("a", cluster), table.start("b", cluster)
+    await until(lambda: holds(first))
+    first.vip.hold(HoldStatus.HELD, 1)
+    await until(lambda: state(second).groups[0].holder == "a")
+    return first, second
+
+
+async def test_two_directors_hear_each_other_and_the_preferred_one_is_granted(
+    table: Bench,
+) -> None:
+    first, second = await pair(table)
+    assert [d.status for d in state(second).directors] == [DirectorStatus.ALIVE] * 2
+    assert state(first).leases[0].epoch == 1
+    assert written(first).leases[0].group == GROUP
+    assert written(second).leases == ()
+    assert not holds(second)
+
+
+async def test_death_is_taken_over_and_the_grant_names_its_cause(table: Bench) -> None:
+    first, second = await pair(table)
+    first.vip.bus.disconnect()  # the whole host is gone
+    await first.kill()
+    took_s = await until(lambda: holds(second))
+    assert FAST.deadtime_s * 0.5 < took_s < FAST.deadtime_s + 0.3
+    dead = next(m for m in table.hub.messages if isinstance(m.body, NodeDead))
+    granted = [m for m in table.hub.messages if isinstance(m.body, GroupGranted)][-1]
+    assert granted.envelope.cause == dead.envelope.id
+    assert state(second).leases[0].cause == granted.envelope.id
+    kinds = [type(e) for e in second.bus.published if isinstance(e, NodeLate | NodeDead | LinkDown)]
+    assert kinds == [NodeLate, NodeDead, LinkDown]
+
+
+async def test_killed_membership_resumes_with_the_same_epoch_and_nothing_moves(
+    table: Bench,
+) -> None:
+    first, second = await pair(table)
+    await first.kill()
+    await until(lambda: state(second).directors[1].status is DirectorStatus.LATE)
+    await asyncio.sleep(FAST.deadtime_s)
+    again = table.start("a", cluster_of("a", "b"), vip=first.vip)
+    await until(lambda: state(second).directors[1].status is DirectorStatus.ALIVE)
+    assert state(again).leases[0].epoch == 1
+    assert not any(isinstance(e, NodeDead | GroupGranted) for e in second.bus.published)
+    assert not any(isinstance(e, GroupGranted | GroupRevoked) for e in again.bus.published)
+
+
+async def test_clean_stop_waits_for_vip_and_is_taken_over_at_once(table: Bench) -> None:
+    first, second = await pair(table)
+    first.stopping.set()
+    await until(lambda: not holds(first))
+    await asyncio.sleep(0.05)
+    assert not holds(second), "taken before the address was gone"
+    first.vip.hold(HoldStatus.RELEASED, 1)
+    took_s = await until(lambda: holds(second))
+    assert took_s < FAST.deadtime_s / 2
+    await first.task
+    assert written(first).leases == ()
+    assert any(isinstance(e, NodeLeft) for e in second.bus.published)
+
+
+async def scripted_pair(table: Bench) -> tuple[RunningDirector, RunningDirector]:
+    cluster = cluster_of("a", "b", lease_s=0.2)
+    (group,) = cluster.groups
+    group = replace(group, resources=(*group.resources, ScriptResource(script="slow")))
+    cluster = replace(cluster, groups=(group,))
+    first, second = table.start("a", cluster), table.start("b", cluster)
+    await until(lambda: holds(first))
+    first.vip.hold(HoldStatus.HELD, 1)
+    await until(lambda: state(second).groups[0].holder == "a")
+    return first, second
+
+
+@pytest.mark.parametrize("vip_stops_too", [False, True])
+async def test_clean_stop_does_not_leave_while_vip_still_stops(
+    table: Bench, monkeypatch: pytest.MonkeyPatch, vip_stops_too: bool
+) -> None:
+    monkeypatch.setattr(shell, "STOP_WAIT_S", 0.05)
+    first, second = await scripted_pair(table)
+    first.vip.hold(HoldStatus.STOPPING, 1, stopping=vip_stops_too)
+    first.stopping.set()
+    await until(lambda: not holds(first))
+    await asyncio.sleep(0.2 + 2 * FAST.deadtime_s)  # much longer than the lease
+    assert not holds(second)
+    assert not first.task.done()
+    first.vip.hold(HoldStatus.RELEASED, 1, stopping=vip_stops_too)
+    await until(lambda: holds(second))
+    await first.task
+    assert any(isinstance(e, NodeLeft) for e in second.bus.published)
+
+
+async def test_clean_stop_ends_without_a_word_if_vip_does_not_get_done(
+    table: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "STOP_WAIT_S", 0.05)
+    monkeypatch.setattr(shell, "STOP_BUSY_WAIT_S", 0.2)
+    first, second = await scripted_pair(table)
+    first.vip.hold(HoldStatus.STOPPING, 1)
+    await first.stop()
+    await until(lambda: any(isinstance(e, NodeDead) for e in second.bus.published))
+    assert not any(isinstance(e, NodeLeft) for e in second.bus.published)
+
+
+async def test_losing_the_bus_changes_nothing(table: Bench) -> None:
+    first, second = await pair(table)
+    first.bus.disconnect()
+    second.bus.disconnect()
+    await asyncio.sleep(2 * FAST.deadtime_s)
+    assert holds(first)
+    assert not holds(second)
+    deadline_s = written(first).leases[0].deadline_monotonic_s
+    await until(lambda: written(first).leases[0].deadline_monotonic_s > deadline_s)
+
+
+async def test_garbage_and_replays_are_counted_and_change_nothing(table: Bench) -> None:
+    first, second = await pair(table)
+    old = first.links.sent[0]
+    for datagram in (b"", b"garbage", old, old[:-1], bytes(2000)):
+        second.links.arrive(datagram)
+    await until(lambda: sum(state(second).dropped.values()) == 5)
+    assert state(second).dropped == {"alien": 3, "replayed": 1, "forged": 1}
+    assert state(second).directors[1].status is DirectorStatus.ALIVE
+
+
+async def test_own_broadcast_is_passed_over_in_silence(table: Bench) -> None:
+    director = table.start("a", cluster_of("a", "b"))
+    await until(lambda: len(director.links.sent) > 3)
+    assert state(director).dropped == {}
+
+
+async def test_a_failed_start_is_handed_to_the_other_director(table: Bench) -> None:
+    first, second = await pair(table)
+    first.vip.hold(HoldStatus.FAILED, 1)
+    await until(lambda: not holds(first))
+    first.vip.hold(HoldStatus.RELEASED, 1)
+    await until(lambda: holds(second))
+    assert "start failed" in next(
+        e.reason for e in first.bus.published if isinstance(e, GroupRevoked)
+    )
+
+
+async def test_one_heartbeat_a_keepalive_in_steady_state(table: Bench) -> None:
+    first, _ = await pair(table)
+    before = len(first.links.sent)
+    await asyncio.sleep(20 * FAST.keepalive_s)
+    assert 10 <= len(first.links.sent) - before <= 21
+
+
+async def test_leaving_is_said_three_times_and_claims_nothing(table: Bench) -> None:
+    director = table.start("a", cluster_of("a", "b"))
+    await until(lambda: len(director.links.sent) > 1)
+    await director.stop()
+    last = [decode(d, Keyring(KEYS)) for d in director.links.sent[-3:]]
+    assert all(beat.leaving for beat in last)
+    assert len({beat.sequence for beat in last}) == 3
+
+
+async def test_a_restarted_peer_is_announced_alive_with_its_new_incarnation(
+    table: Bench,
+) -> None:
+    first, second = await pair(table)
+    await first.kill()
+    table.start("a", cluster_of("a", "b"), vip=first.vip)
+
+    def seen() -> list[int]:
+        alive = [e for e in second.bus.published if isinstance(e, NodeAlive)]
+        return [e.incarnation for e in alive]
+
+    await until(lambda: 2 in seen())
+
+
+async def test_unwritable_lease_file_does_not_end_the_service(table: Bench) -> None:
+    first, _ = await pair(table)
+    (first.directory / "leases.json").unlink()
+    (first.directory / "leases.json").mkdir()
+    await asyncio.sleep(0.3)
+    assert holds(first)
