@@ -1,0 +1,176 @@
+"""Make the network agree: addresses into the kernel, announcements onto the wire, and logs of it.
+
+An adapter over ``address`` and ``announce``; it decides nothing but when the next frame is due.
+What fails is returned where the holder must know, and logged where not; only a stall is raised.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from heartbus.log import RateLimit
+from heartbus.model import AddressResource, VipSettings
+from heartbus_vip.address import AddressError, Refreshed, promote_secondaries
+from heartbus_vip.announce import AnnounceError
+from heartbus_vip.frames import ArpForm
+from heartbus_vip.rtnetlink import KernelAddress
+from heartbus_vip.schedule import AnnounceSchedule
+
+SIMILAR_LINES_S: Final = 10.0
+
+DECISION_VALID_S: Final = 0.1
+"""Between a look at the lease and the system call that acts on it may pass this much: many times
+what it takes in a slow kernel, and little beside what a pause of the process may be."""
+
+
+class Addresses(Protocol):
+    """What is needed of the kernel; ``AddressTable`` is the real one."""
+
+    def put(self, resource: AddressResource, *, lifetime_s: int, not_after_s: float) -> None:
+        """Add or refresh one address."""
+        ...
+
+    def refresh(
+        self, wanted: Sequence[tuple[AddressResource, int]], *, not_after_s: float
+    ) -> list[Refreshed]:
+        """Refresh many."""
+        ...
+
+    def remove(self, resource: AddressResource) -> bool:
+        """Remove one."""
+        ...
+
+    def matching(self, resource: AddressResource) -> list[KernelAddress]:
+        """Say where it is."""
+        ...
+
+    def interface_name(self, resource: AddressResource) -> str | None:
+        """Say where it was put."""
+        ...
+
+
+class Announcing(Protocol):
+    """What is needed of the wire; ``Announcer`` is the real one."""
+
+    def announce(self, *, address: str, interface: str, form: ArpForm) -> bool:
+        """Send one frame."""
+        ...
+
+
+class Network:
+    """The virtual IPs of this director, in its kernel and towards its neighbours."""
+
+    def __init__(
+        self,
+        *,
+        addresses: Addresses,
+        announcer: Announcing,
+        settings: VipSettings,
+        log: structlog.typing.FilteringBoundLogger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._addresses, self._announcer = addresses, announcer
+        self._schedule = AnnounceSchedule(settings)
+        self._log, self._clock = log, clock
+        self._lines = RateLimit(period_s=SIMILAR_LINES_S)
+
+    @property
+    def next_deadline_s(self) -> float | None:
+        """When ``announce_due`` has something to send."""
+        return self._schedule.next_deadline_s
+
+    def present(self, resources: Iterable[AddressResource]) -> list[AddressResource]:
+        """Return those that the kernel has already, left by an earlier life or set by hand."""
+        return [resource for resource in resources if self._addresses.matching(resource)]
+
+    def put(self, resource: AddressResource, *, lifetime_s: int, decided_s: float) -> str | None:
+        """Add an address or refresh it; return what went wrong.
+
+        Raises:
+            StalledError: too long after ``decided_s``, when the lease was looked at.
+
+        """
+        try:
+            self._addresses.put(
+                resource, lifetime_s=lifetime_s, not_after_s=decided_s + DECISION_VALID_S
+            )
+        except AddressError as error:
+            return str(error)
+        interface = self._addresses.interface_name(resource)
+        self._log.info("address.put", address=resource.name, interface=interface)
+        warning = promote_secondaries(interface) if interface is not None else None
+        if warning is not None:
+            self._say("address.promote_secondaries", reason=warning)
+        return None
+
+    def remove(self, resource: AddressResource) -> str | None:
+        """Announce an address no more and remove it; return what went wrong."""
+        self._schedule.stop(resource)
+        try:
+            permanent = [a for a in self._addresses.matching(resource) if a.valid_s is None]
+            removed = self._addresses.remove(resource)
+        except AddressError as error:
+            return str(error)
+        if permanent:
+            self._log.warning(
+                "address.foreign",
+                address=resource.name,
+                reason="somebody else had set it, without end; it is removed, because this "
+                "director has no lease for it: take it out of the system's network configuration",
+            )
+        if removed:
+            self._log.info("address.removed", address=resource.name)
+        return None
+
+    def refresh(
+        self, wanted: Sequence[tuple[AddressResource, int]], *, decided_s: float
+    ) -> dict[AddressResource, str]:
+        """Set lifetimes (seconds) anew; what somebody took away is put back and announced.
+
+        Return what went wrong with those that could not be refreshed.
+
+        Raises:
+            StalledError: too long after ``decided_s``, when the leases were looked at.
+
+        """
+        if not wanted:
+            return {}
+        try:
+            outcomes = self._addresses.refresh(wanted, not_after_s=decided_s + DECISION_VALID_S)
+        except AddressError as error:
+            self._say("address.refresh", reason=str(error))
+            return {resource: str(error) for resource, _ in wanted}
+        problems: dict[AddressResource, str] = {}
+        for outcome in outcomes:
+            if outcome.problem is not None:
+                problems[outcome.resource] = outcome.problem
+                self._say("address.refresh", reason=outcome.problem)
+            elif outcome.missing:
+                self._log.warning("address.repaired", address=outcome.resource.name)
+                self._schedule.start(outcome.resource, now_s=self._clock())
+        return problems
+
+    def announce(self, resource: AddressResource) -> None:
+        """Begin a burst; its first frame is sent at once."""
+        self._schedule.start(resource, now_s=self._clock())
+        self.announce_due()
+
+    def announce_due(self) -> None:
+        """Send the frames whose time has come."""
+        for resource, form in self._schedule.due(now_s=self._clock()):
+            interface = self._addresses.interface_name(resource)
+            if interface is None:
+                continue
+            try:
+                self._announcer.announce(address=resource.address, interface=interface, form=form)
+            except AnnounceError as error:
+                self._say("address.announce", reason=str(error))
+
+    def _say(self, event: str, *, reason: str) -> None:
+        held_back = self._lines.passes(event, now_s=self._clock())
+        if held_back is not None:
+            self._log.warning(event, reason=reason, similar=held_back)

@@ -1,0 +1,290 @@
+"""Join the holder with the kernel, the scripts, the bus and the lease file.
+
+One rule orders everything: news first, then deadlines, then refreshes. So a process that was
+stopped for a while looks at its lease before it touches an address.
+
+When the bus is gone the lease file says the same. When membership is silent on both ways, what is
+held stays until the deadline of the last lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, assert_never
+
+import structlog
+
+from heartbus import subjects
+from heartbus.bus import Bus, Inbox
+from heartbus.events import GroupGranted, GroupRevoked, MembershipState, Message, VipState
+from heartbus.log import RateLimit
+from heartbus.model import Cluster, ScriptResource
+from heartbus.runner import Context, MachineError
+from heartbus_vip.actions import (
+    AbortScript,
+    Action,
+    Announce,
+    CallScript,
+    PutAddress,
+    RemoveAddress,
+    Tell,
+)
+from heartbus_vip.address import AddressTable, StalledError
+from heartbus_vip.announce import Announcer
+from heartbus_vip.calls import ScriptCalls
+from heartbus_vip.holder import Holder
+from heartbus_vip.leases import LeaseFile, boot_id
+from heartbus_vip.marks import StartedMarks
+from heartbus_vip.network import SIMILAR_LINES_S, Network
+from heartbus_vip.news import LeaseNews
+from heartbus_vip.resource import ScriptResult
+
+Inbound = MembershipState | GroupGranted | GroupRevoked
+
+PRIVILEGE_ADVICE: Final = (
+    "run as root, or give the unit AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"
+)
+
+
+class VipService:
+    """The groups of one director, while the process runs. ``clock`` is CLOCK_MONOTONIC."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        cluster: Cluster,
+        bus: Bus,
+        runtime_dir: Path,
+        network: Network,
+        log: structlog.typing.FilteringBoundLogger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._node, self._cluster, self._bus, self._log = node, cluster, bus, log
+        self._network, self._clock = network, clock
+        self._boot_id = boot_id()
+        self._lease_file = LeaseFile(runtime_dir, boot_id=self._boot_id)
+        self._marks = StartedMarks(runtime_dir, boot_id=self._boot_id)
+        self._marked = self._marks.read()
+        self._lines = RateLimit(period_s=SIMILAR_LINES_S)
+        self._holder = Holder(
+            node=node,
+            groups=cluster.groups,
+            settings=cluster.vip,
+            present=network.present(a for g in cluster.groups for a in g.addresses),
+            left_over=self._marked,
+        )
+        self._with_scripts = frozenset(
+            group.name
+            for group in cluster.groups
+            if any(isinstance(r, ScriptResource) for r in group.resources)
+        )
+        self._inbox = Inbox()
+        self._refresh_due_s = clock()
+        self._changed = asyncio.Event()
+        self._all_stopped = asyncio.Event()
+        self._published: VipState | None = None
+
+    async def run(self, *, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Hold and let go until ``stopping`` is set, then let go of everything."""
+        async with asyncio.TaskGroup() as tasks:
+            self._scripts = ScriptCalls(
+                tasks=tasks,
+                directories=self._cluster.resource_path,
+                timeout_s=self._cluster.vip.script_timeout_s,
+                ended=self._script_ended,
+                log=self._log,
+            )
+            self._turn()  # adopts by the lease file, before anything else may take its time
+            self._bus.serve_state(self._holder.state)
+            of_membership = subjects.state(self._node, "membership")
+            self._bus.subscribe((of_membership, GroupGranted.kind, GroupRevoked.kind), self._inbox)
+            ready()
+            forever = (tasks.create_task(self._receive()), tasks.create_task(self._turns()))
+            await stopping.wait()
+            self._carry_out(self._holder.stop_asked(now_s=self._clock()))
+            self._changed.set()
+            await self._all_stopped.wait()
+            for task in forever:
+                task.cancel()
+
+    # --- turning ---------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            self._hear(await self._inbox.get())
+            self._turn()
+
+    async def _turns(self) -> None:
+        while True:
+            self._turn()
+            try:
+                async with asyncio.timeout(max(0.0, self._next_due_s() - self._clock())):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+
+    def _turn(self) -> None:
+        while (message := self._inbox.get_nowait()) is not None:
+            self._hear(message)
+        refresh = self._clock() >= self._refresh_due_s
+        if refresh:
+            self._refresh_due_s = self._clock() + self._cluster.vip.refresh_s
+            self._read_lease_file()
+        self._carry_out(self._holder.deadline_passed(now_s=self._clock()))
+        if refresh:
+            self._refresh()
+        self._network.announce_due()
+        self._tell_changes()
+
+    def _next_due_s(self) -> float:
+        due = (self._refresh_due_s, self._holder.next_deadline_s, self._network.next_deadline_s)
+        return min(d for d in due if d is not None)
+
+    # --- news ------------------------------------------------------------------------------------
+
+    def _hear(self, message: Message) -> None:
+        body, said_s = message.body, message.envelope.uptime_s
+        if not isinstance(body, Inbound) or message.envelope.node != self._node:
+            return
+        match body:
+            case MembershipState():
+                if body.boot_id == self._boot_id:
+                    self._learn(LeaseNews(written_s=said_s, leases=body.leases))
+            case GroupGranted():
+                self._read_lease_file()  # the hint has no deadline; the file has it already
+            case GroupRevoked():
+                if body.director == self._node:
+                    actions = self._holder.group_revoked(
+                        body.group, epoch=body.epoch, said_s=said_s, now_s=self._clock()
+                    )
+                    self._carry_out(actions)
+            case _:
+                assert_never(body)
+
+    def _read_lease_file(self) -> None:
+        news = self._lease_file.read()
+        if news is not None:
+            self._learn(news)
+        elif self._lease_file.problem is not None:
+            self._say("leases.unreadable", reason=self._lease_file.problem)
+
+    def _learn(self, news: LeaseNews) -> None:
+        self._carry_out(self._holder.news_received(news, now_s=self._clock()))
+
+    # --- doing -----------------------------------------------------------------------------------
+
+    def _carry_out(self, actions: Iterable[Action]) -> None:
+        queue = deque(actions)
+        self._mark_started()  # before a script runs: we may be killed while it does
+        while queue:
+            queue.extend(self._carry_out_one(queue.popleft()))
+        if self._holder.stopped:
+            self._tell_changes()
+            self._all_stopped.set()
+
+    def _carry_out_one(self, action: Action) -> list[Action]:
+        match action:
+            case PutAddress():
+                return self._put(action)
+            case RemoveAddress():
+                problem = self._network.remove(action.address)
+                if problem is not None:
+                    return self._holder.removal_failed(action.group, action.address, problem)
+            case Announce():
+                self._network.announce(action.address)
+            case CallScript():
+                self._scripts.start(action)
+            case AbortScript():
+                self._scripts.abort(action.group)
+            case Tell():
+                self._bus.publish(action.event, cause=action.cause)
+            case _:
+                assert_never(action)
+        return []
+
+    def _put(self, action: PutAddress) -> list[Action]:
+        group, step, holder = action.group, action.step, self._holder
+        try:
+            problem = self._network.put(
+                action.address, lifetime_s=action.lifetime_s, decided_s=action.decided_s
+            )
+        except StalledError:
+            self._read_lease_file()
+            return holder.put_stalled(group, step, now_s=self._clock())
+        return holder.address_put(group, step, problem=problem, now_s=self._clock())
+
+    def _refresh(self) -> None:
+        now_s = self._clock()
+        try:
+            problems = self._network.refresh(self._holder.wanted(now_s=now_s), decided_s=now_s)
+        except StalledError:
+            self._refresh_due_s = self._clock()  # at once, but news first
+            return
+        self._carry_out(self._holder.refreshed(problems, now_s=self._clock()))
+
+    def _script_ended(self, call: CallScript, result: ScriptResult) -> None:
+        now_s = self._clock()
+        self._carry_out(
+            self._holder.script_finished(call.group, call.step, result=result, now_s=now_s)
+        )
+        self._tell_changes()
+        self._changed.set()
+
+    # --- telling ---------------------------------------------------------------------------------
+
+    def _mark_started(self) -> None:
+        started = self._holder.started_groups & self._with_scripts
+        if started == self._marked:
+            return
+        self._marked = started
+        try:
+            self._marks.write(started)
+        except OSError as error:
+            self._say("marks.unwritable", reason=str(error))
+
+    def _tell_changes(self) -> None:
+        self._mark_started()
+        state = self._holder.state()
+        if state != self._published:
+            self._published = state
+            self._bus.publish_state()
+
+    def _say(self, event: str, *, reason: str) -> None:
+        held_back = self._lines.passes(event, now_s=self._clock())
+        if held_back is not None:
+            self._log.warning(event, reason=reason, similar=held_back)
+
+
+async def vip(context: Context) -> None:
+    """Run the service in the frame of a process.
+
+    Raises:
+        MachineError: we may not change addresses or send frames here.
+
+    """
+    table = AddressTable()
+    if not table.may_change():
+        raise MachineError(f"cannot change addresses: CAP_NET_ADMIN is missing; {PRIVILEGE_ADVICE}")
+    try:
+        announcer = Announcer()
+    except PermissionError as error:
+        raise MachineError(
+            f"cannot send gratuitous ARP: CAP_NET_RAW is missing; {PRIVILEGE_ADVICE}"
+        ) from error
+    service = VipService(
+        node=context.node,
+        cluster=context.cluster,
+        bus=context.bus,
+        runtime_dir=context.runtime_dir,
+        network=Network(
+            addresses=table, announcer=announcer, settings=context.cluster.vip, log=context.log
+        ),
+        log=context.log,
+    )
+    await service.run(stopping=context.stopping, ready=context.ready)
