@@ -1,0 +1,177 @@
+"""Runs due probes, feeds the verdicts, publishes events and snapshots.
+
+When the bus is gone it goes on checking; the bus client publishes the snapshot when it is back.
+After a start every verdict is unknown until its first check: whoever acts on verdicts keeps what
+it has until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from heartbus.bus import Bus
+from heartbus.config import ConfigError
+from heartbus.log import RateLimit, logger
+from heartbus.runner import Context
+
+from .probes import Probe, ProbeResult
+from .probes.deadline import Deadlines
+from .probes.factory import make_probes
+from .probes.pattern import PatternError
+from .probes.stream import Streams
+from .schedule import CONCURRENT_MAX, ProbeSchedule
+from .targets import CheckPlan, TargetError, plan_checks
+from .verdicts import Change, Verdicts
+
+SLACK_S: Final = 0.005
+"""What is due within this time is begun at once: at thousands of checks a second one timer
+begins many."""
+
+DESCRIPTORS_KEPT_FREE: Final = 64
+"""For the bus, the logs, the epolls and what libraries open."""
+
+
+class Checker:
+    """All checks of one process, on the running event loop. ``probes`` go with ``plan.targets``."""
+
+    def __init__(
+        self,
+        plan: CheckPlan,
+        probes: Sequence[Probe],
+        *,
+        bus: Bus,
+        deadlines: Deadlines,
+        rng: random.Random,
+        concurrent_max: int = CONCURRENT_MAX,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._plan = plan
+        self._probes = probes
+        self._bus = bus
+        self._deadlines = deadlines
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._loop = asyncio.get_running_loop()
+        self._verdicts = Verdicts(plan, time_s=wall_clock())
+        self._schedule = ProbeSchedule(
+            [target.interval_s for target in plan.targets],
+            now_s=clock(),
+            rng=rng,
+            concurrent_max=concurrent_max,
+            slack_s=SLACK_S,
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_s = 0.0
+        self._closed = False
+        self._lines = RateLimit(period_s=10.0)
+        bus.serve_state(lambda: self._verdicts.snapshot)
+
+    def start(self) -> None:
+        """Announce what needs no probe and begin the first round."""
+        self._announce(self._verdicts.started(time_s=self._wall_clock()))
+        self._bus.publish_state()
+        self._arm()
+
+    def close(self) -> None:
+        """Cancel the probes under way; no verdict changes any more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._deadlines.close()
+
+    def _arm(self) -> None:
+        due_s = self._schedule.next_due_s
+        if due_s is None or self._closed:
+            return
+        if self._timer is not None:
+            if self._timer_due_s <= due_s:
+                return
+            self._timer.cancel()
+        self._timer_due_s = due_s
+        self._timer = self._loop.call_later(max(0.0, due_s - self._clock()), self._begin_due)
+
+    def _begin_due(self) -> None:
+        self._timer = None
+        for number in self._schedule.take_due(now_s=self._clock()):
+            self._begin(number)
+        self._arm()
+
+    def _begin(self, number: int) -> None:
+        target = self._plan.targets[number]
+
+        def finished(result: ProbeResult, hung: bool) -> None:
+            self._schedule.probe_finished(number, now_s=self._clock(), hung=hung)
+            if result.conclusive:
+                changes = self._verdicts.probe_finished(
+                    target, passed=result.passed, reason=result.reason, time_s=self._wall_clock()
+                )
+                if changes:
+                    self._announce(changes)
+                    self._bus.publish_state()
+            else:
+                self._say_inconclusive(result)
+            self._arm()
+
+        self._deadlines.begin(self._probes[number], timeout_s=target.timeout_s, finished=finished)
+
+    def _announce(self, changes: list[Change]) -> None:
+        for change in changes:
+            event_id = self._bus.publish(change.real_server)
+            self._verdicts.announced(change, event_id)
+            if change.virtual_service is not None:
+                self._bus.publish(change.virtual_service, cause=event_id)
+
+    def _say_inconclusive(self, result: ProbeResult) -> None:
+        held_back = self._lines.passes("inconclusive", now_s=self._clock())
+        if held_back is not None:
+            logger().warning("check.inconclusive", reason=result.reason, similar=held_back)
+
+
+async def check_real_servers(context: Context) -> None:
+    """Check all real servers of the cluster until told to stop.
+
+    Raises:
+        ConfigError: a check cannot be carried out as configured.
+
+    """
+    loop = asyncio.get_running_loop()
+    streams = Streams(loop)
+    try:
+        try:
+            plan = plan_checks(context.cluster.virtual_services)
+            probes = make_probes(plan, streams=streams, node=context.node)
+        except (TargetError, PatternError) as error:
+            raise ConfigError.plain(f"{context.cluster.source}: {error}") from error
+        checker = Checker(
+            plan,
+            probes,
+            bus=context.bus,
+            deadlines=Deadlines(loop, drain=streams.drain),
+            rng=random.Random(),
+            concurrent_max=affordable_probes(),
+        )
+        checker.start()
+        context.log.info(
+            "checker.started", targets=len(plan.targets), unchecked=len(plan.unchecked)
+        )
+        context.ready()
+        try:
+            await context.stopping.wait()
+        finally:
+            checker.close()
+    finally:
+        streams.close()
+
+
+def affordable_probes() -> int:
+    """Return how many probes may run at once: each holds one descriptor (RLIMIT_NOFILE)."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CONCURRENT_MAX
+    return max(1, min(CONCURRENT_MAX, soft - DESCRIPTORS_KEPT_FREE))

@@ -1,0 +1,149 @@
+"""What is true of every real server and virtual service now, and what is news.
+
+Sans-I/O. Feeds the result of one probe to the damper of each real server that listens to it.
+A virtual service comes up with its first real server that is up, and goes down with the last;
+after a start it is down as soon as all its real servers are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from heartbus.events import (
+    CheckerState,
+    Health,
+    RealServerDown,
+    RealServerUp,
+    Verdict,
+    VirtualServiceDown,
+    VirtualServiceUp,
+)
+from heartbus.model import RealServerName, VirtualServiceName
+
+from .damper import Damper
+from .targets import CheckPlan, Listener, Target, Unchecked
+
+Key = tuple[VirtualServiceName, RealServerName]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """News of one real server, and what it means for its virtual service, if anything.
+
+    Publish ``real_server`` first, with its id as the cause of ``virtual_service``, then call
+    ``Verdicts.announced``.
+    """
+
+    key: Key
+    real_server: RealServerUp | RealServerDown
+    virtual_service: VirtualServiceUp | VirtualServiceDown | None
+
+
+class Verdicts:
+    """All verdicts of this checker; ``time_s`` is the wall clock, for people only."""
+
+    def __init__(self, plan: CheckPlan, *, time_s: float) -> None:
+        self._listeners = plan.listeners
+        self._dampers: dict[Key, Damper] = {}
+        self._verdicts: dict[Key, Verdict] = {}
+        self._members: dict[VirtualServiceName, int] = {}
+        self._up: dict[VirtualServiceName, int] = {}
+        self._down: dict[VirtualServiceName, int] = {}
+        self._service_health: dict[VirtualServiceName, Health] = {}
+        self._unchecked = plan.unchecked
+        self._snapshot: CheckerState | None = None
+        for found in plan.listeners.values():
+            for listener in found:
+                key = self._add(listener, "not checked yet", time_s)
+                self._dampers[key] = Damper(rise=listener.rise, fall=listener.fall)
+        for unchecked in plan.unchecked:
+            self._add(unchecked, unchecked.reason, time_s)
+
+    @property
+    def snapshot(self) -> CheckerState:
+        """Every verdict, the unknown ones too."""
+        if self._snapshot is None:
+            self._snapshot = CheckerState(verdicts=tuple(self._verdicts.values()))
+        return self._snapshot
+
+    def started(self, *, time_s: float) -> list[Change]:
+        """Return the verdicts that need no probe."""
+        return [
+            self._change((u.virtual_service, u.real_server), u.health, u.reason, time_s)
+            for u in self._unchecked
+            if u.health is not Health.UNKNOWN
+        ]
+
+    def probe_finished(
+        self, target: Target, *, passed: bool, reason: str, time_s: float
+    ) -> list[Change]:
+        """Return the verdicts that this result changes, in the order of the configuration."""
+        changes: list[Change] = []
+        for listener in self._listeners[target]:
+            key = (listener.virtual_service, listener.real_server)
+            health = self._dampers[key].probe_finished(passed=passed)
+            if health is not None:
+                words = _in_a_row(reason, passed, listener)
+                changes.append(self._change(key, health, words, time_s))
+        return changes
+
+    def announced(self, change: Change, event_id: str) -> None:
+        """Remember the id of the event that told a change; it is the cause of what follows."""
+        self._verdicts[change.key] = replace(self._verdicts[change.key], cause=event_id)
+        self._snapshot = None
+
+    def healths(self) -> Iterable[tuple[Key, Health]]:
+        """Return what is known of each real server."""
+        return ((key, verdict.health) for key, verdict in self._verdicts.items())
+
+    def _add(self, member: Listener | Unchecked, reason: str, time_s: float) -> Key:
+        service = member.virtual_service
+        key = (service, member.real_server)
+        if key in self._verdicts:
+            raise ValueError(f"{service} lists real server {member.real_server} twice")
+        self._verdicts[key] = Verdict(
+            virtual_service=service,
+            real_server=member.real_server,
+            health=Health.UNKNOWN,
+            reason=reason,
+            since_s=time_s,
+        )
+        self._members[service] = self._members.get(service, 0) + 1
+        self._service_health.setdefault(service, Health.UNKNOWN)
+        return key
+
+    def _change(self, key: Key, health: Health, reason: str, time_s: float) -> Change:
+        service, real_server = key
+        before = self._verdicts[key]
+        self._verdicts[key] = replace(
+            before, health=health, reason=reason, since_s=time_s, cause=None
+        )
+        self._snapshot = None
+        up, down = self._up.get(service, 0), self._down.get(service, 0)
+        self._up[service] = up + (health is Health.UP) - (before.health is Health.UP)
+        self._down[service] = down + (health is Health.DOWN) - (before.health is Health.DOWN)
+        event = (RealServerUp if health is Health.UP else RealServerDown)(
+            virtual_service=service, real_server=real_server, reason=reason
+        )
+        return Change(key=key, real_server=event, virtual_service=self._service_news(service))
+
+    def _service_news(
+        self, service: VirtualServiceName
+    ) -> VirtualServiceUp | VirtualServiceDown | None:
+        before = self._service_health[service]
+        if self._up[service]:
+            if before is Health.UP:
+                return None
+            self._service_health[service] = Health.UP
+            return VirtualServiceUp(virtual_service=service)
+        undecided = self._down[service] < self._members[service]
+        if before is Health.DOWN or (before is Health.UNKNOWN and undecided):
+            return None
+        self._service_health[service] = Health.DOWN
+        return VirtualServiceDown(virtual_service=service)
+
+
+def _in_a_row(reason: str, passed: bool, listener: Listener) -> str:
+    count = listener.rise if passed else listener.fall
+    return reason if count == 1 else f"{reason} ({count} in a row)"

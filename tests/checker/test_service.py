@@ -1,0 +1,432 @@
+"""The checker as a whole: events in order, bus lost and found, hanging neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from heartbus.bus import Inbox, NatsBus
+from heartbus.config import ConfigError
+from heartbus.events import (
+    CheckerState,
+    Health,
+    Message,
+    RealServerDown,
+    RealServerUp,
+    VirtualServiceDown,
+    VirtualServiceUp,
+)
+from heartbus.log import logger
+from heartbus.model import (
+    Authentication,
+    Check,
+    CheckType,
+    Cluster,
+    Director,
+    Membership,
+    VirtualService,
+)
+from heartbus.runner import Context
+from heartbus.systemd import Notifier
+from heartbus.testing import MemoryBus, MemoryHub
+from heartbus_checker.probes import Attempt, Finished, Probe, ProbeResult
+from heartbus_checker.probes.deadline import Deadlines
+from heartbus_checker.probes.factory import make_probes
+from heartbus_checker.probes.stream import Streams
+from heartbus_checker.schedule import CONCURRENT_MAX
+from heartbus_checker.service import Checker, affordable_probes, check_real_servers
+from heartbus_checker.targets import plan_checks
+
+from .builders import connect_check, http_check, real_server, virtual_service
+from .conftest import free_port
+
+WAIT_MAX_S = 10.0
+
+
+class Switch:
+    """A probe that passes or fails as the test says; counts how often it was begun."""
+
+    def __init__(self) -> None:
+        self.passes = True
+        self.conclusive = True
+        self.begun = 0
+        self.told = asyncio.Event()
+
+    def begin(self, finished: Finished) -> Attempt:
+        self.begun += 1
+        asyncio.get_running_loop().call_soon(self.tell, finished)
+        return self
+
+    def tell(self, finished: Finished) -> None:
+        finished(
+            ProbeResult(
+                passed=self.passes,
+                reason="as the test says",
+                took_s=0.0,
+                conclusive=self.conclusive,
+            )
+        )
+        self.told.set()
+
+    def expire(self, within_s: float) -> ProbeResult:
+        return ProbeResult(passed=False, reason="expired", took_s=within_s)
+
+
+class Bench:
+    """A checker on a memory bus, and an observer that hears everything it says."""
+
+    def __init__(self, *services: VirtualService, probes: list[Probe] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self.plan = plan_checks(services)
+        self.switches = [Switch() for _ in self.plan.targets]
+        hub = MemoryHub()
+        self.bus: MemoryBus = hub.bus(node="linuxha1", service="checker", clock=time.monotonic)
+        self.heard = Inbox()
+        observer = hub.bus(node="linuxha1", service="observer", clock=time.monotonic)
+        observer.subscribe([">"], self.heard)
+        self.streams = Streams(loop)
+        self.checker = Checker(
+            self.plan,
+            probes or list(self.switches),
+            bus=self.bus,
+            deadlines=Deadlines(loop, drain=self.streams.drain),
+            rng=random.Random(1),
+        )
+
+    async def until(self, wanted: Callable[[Message], bool]) -> Message:
+        """Return the next message that is wanted."""
+        async with asyncio.timeout(WAIT_MAX_S):
+            while True:
+                message = await self.heard.get()
+                if wanted(message):
+                    return message
+
+    async def events(self, count: int) -> list[Message]:
+        """Return the next events, snapshots left out."""
+        return [
+            await self.until(lambda m: not isinstance(m.body, CheckerState)) for _ in range(count)
+        ]
+
+    async def snapshot(self) -> CheckerState:
+        """Return the next snapshot."""
+        message = await self.until(lambda m: isinstance(m.body, CheckerState))
+        assert isinstance(message.body, CheckerState)
+        return message.body
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Bench]:
+        self.checker.start()
+        try:
+            yield self
+        finally:
+            self.checker.close()
+            self.streams.close()
+
+
+def three(check: Check | None = None) -> VirtualService:
+    servers = [real_server(f"192.0.2.1{n}") for n in (1, 2, 3)]
+    return virtual_service(*servers, check=check or http_check(interval_s=0.02, timeout_s=0.02))
+
+
+def kinds(messages: list[Message]) -> list[str]:
+    return [message.envelope.kind for message in messages]
+
+
+async def test_the_first_verdicts_are_events_each_before_its_consequence() -> None:
+    async with Bench(three()).running() as bench:
+        events = await bench.events(4)
+    assert kinds(events).count("realserver.up") == 3
+    assert kinds(events)[:2] == ["realserver.up", "virtualservice.up"]
+    assert events[1].envelope.cause == events[0].envelope.id
+
+
+async def test_all_three_down_and_one_back() -> None:
+    async with Bench(three()).running() as bench:
+        await bench.events(4)
+        for switch in bench.switches:
+            switch.passes = False
+        down = await bench.events(4)
+        bench.switches[1].passes = True
+        back = await bench.events(2)
+    assert kinds(down) == ["realserver.down"] * 3 + ["virtualservice.down"]
+    assert down[3].envelope.cause == down[2].envelope.id
+    assert isinstance(down[0].body, RealServerDown)
+    assert down[0].body.reason == "as the test says"
+    assert kinds(back) == ["realserver.up", "virtualservice.up"]
+    assert isinstance(back[0].body, RealServerUp)
+    assert back[0].body.real_server == "192.0.2.12:80"
+
+
+async def test_a_dead_service_is_reported_after_a_start() -> None:
+    bench = Bench(three())
+    for switch in bench.switches:
+        switch.passes = False
+    async with bench.running():
+        events = await bench.events(4)
+    assert isinstance(events[3].body, VirtualServiceDown)
+
+
+async def test_the_snapshot_comes_with_the_change_and_names_its_event() -> None:
+    async with Bench(three()).running() as bench:
+        assert [v.health for v in (await bench.snapshot()).verdicts] == [Health.UNKNOWN] * 3
+        up = await bench.until(lambda m: isinstance(m.body, RealServerUp))
+        state = await bench.snapshot()
+    assert isinstance(up.body, RealServerUp)
+    verdicts = {v.real_server: v for v in state.verdicts}
+    assert verdicts[up.body.real_server].health is Health.UP
+    assert verdicts[up.body.real_server].cause == up.envelope.id
+    assert len(verdicts) == 3
+
+
+async def test_checks_go_on_without_the_bus_and_the_snapshot_tells_it_later() -> None:
+    async with Bench(three()).running() as bench:
+        await bench.events(4)
+        bench.bus.disconnect()
+        bench.switches[0].passes = False
+        async with asyncio.timeout(WAIT_MAX_S):
+            for _ in range(2):
+                bench.switches[0].told.clear()
+                await bench.switches[0].told.wait()
+        while bench.heard.get_nowait() is not None:
+            pass
+        bench.bus.reconnect()
+        state = await bench.snapshot()
+    healths = {v.real_server: v.health for v in state.verdicts}
+    assert healths["192.0.2.11:80"] is Health.DOWN
+    assert healths["192.0.2.12:80"] is Health.UP
+
+
+async def test_on_is_up_and_off_is_unknown_without_a_probe() -> None:
+    on, off = Check(type=CheckType.ON), Check(type=CheckType.OFF)
+    bench = Bench(three(on), replace(three(off), endpoint=replace(three().endpoint, port=81)))
+    async with bench.running():
+        state = await bench.snapshot()
+        await asyncio.sleep(0.05)
+    assert bench.plan.targets == ()
+    assert [v.health for v in state.verdicts] == [Health.UP] * 3 + [Health.UNKNOWN] * 3
+    assert sum(isinstance(e, VirtualServiceUp) for e in bench.bus.published) == 1
+
+
+async def test_what_this_machine_lacks_changes_no_verdict() -> None:
+    async with Bench(three()).running() as bench:
+        await bench.events(4)
+        switch = bench.switches[0]
+        switch.passes, switch.conclusive = False, False
+        async with asyncio.timeout(WAIT_MAX_S):
+            for _ in range(5):
+                switch.told.clear()
+                await switch.told.wait()
+    assert not any(isinstance(event, RealServerDown) for event in bench.bus.published)
+
+
+async def test_after_closing_nothing_is_probed_and_nothing_published() -> None:
+    async with Bench(three()).running() as bench:
+        await bench.events(4)
+    begun, published = [s.begun for s in bench.switches], len(bench.bus.published)
+    await asyncio.sleep(0.1)
+    assert [s.begun for s in bench.switches] == begun
+    assert len(bench.bus.published) == published
+
+
+@pytest.fixture
+def hanging() -> Iterator[list[int]]:
+    """The ports of 200 loopback listeners that never answer."""
+    with contextlib.ExitStack() as stack:
+        listeners = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
+            for _ in range(200)
+        ]
+        yield [listener.getsockname()[1] for listener in listeners]
+
+
+async def test_a_dead_server_is_found_in_its_time_however_many_others_hang(
+    hanging: list[int],
+) -> None:
+    interval_s, timeout_s = 0.3, 0.3
+    hung = virtual_service(
+        *(real_server("127.0.0.1", port) for port in hanging),
+        check=http_check(interval_s=interval_s, timeout_s=timeout_s),
+        port=1,
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        mortal = virtual_service(
+            real_server("127.0.0.1", port),
+            check=connect_check(interval_s=interval_s, timeout_s=timeout_s),
+            port=2,
+        )
+        bench = Bench(hung, mortal)
+        bench.checker.close()
+        probes = make_probes(bench.plan, streams=bench.streams, node="linuxha1")
+        bench = Bench(hung, mortal, probes=list(probes))
+        async with bench.running():
+            up = await bench.until(lambda m: isinstance(m.body, RealServerUp))
+            await asyncio.sleep(2 * interval_s)  # the others have run into their deadlines by now
+            listener.close()
+            died_s = time.monotonic()
+            down = await bench.until(lambda m: _is_down(m, f"127.0.0.1:{port}"))
+            took_s = time.monotonic() - died_s
+    assert isinstance(up.body, RealServerUp)
+    assert isinstance(down.body, RealServerDown)
+    assert "refused" in down.body.reason
+    assert took_s < interval_s + timeout_s
+
+
+def _is_down(message: Message, real_server_name: str) -> bool:
+    body = message.body
+    return isinstance(body, RealServerDown) and body.real_server == real_server_name
+
+
+# --- the process frame ---------------------------------------------------------------------------
+
+
+def context(tmp_path: Path, *services: VirtualService) -> Context:
+    cluster = Cluster(
+        directors=(Director(name="linuxha1"),),
+        membership=Membership(authentication=Authentication(signing_key=1, keys=())),
+        virtual_services=services,
+        source="test.toml",
+    )
+    return Context(
+        node="linuxha1",
+        service="checker",
+        cluster=cluster,
+        digest="0",
+        bus=NatsBus(url="nats://127.0.0.1:1", node="linuxha1", service="checker", incarnation=1),
+        incarnation=1,
+        runtime_dir=tmp_path,
+        state_dir=tmp_path,
+        stopping=asyncio.Event(),
+        notifier=Notifier(),
+        log=logger(),
+    )
+
+
+async def test_a_pattern_that_does_not_compile_stops_the_start(tmp_path: Path) -> None:
+    service = virtual_service(real_server(), check=http_check(receive="Test (Page"))
+    with pytest.raises(ConfigError) as refused:
+        await check_real_servers(context(tmp_path, service))
+    assert str(refused.value) == (
+        "test.toml: virtual service tcp:192.0.2.110:80: receive: 'Test (Page' is not a regular "
+        "expression: missing ) at position 10"
+    )
+
+
+async def test_a_stop_cancels_the_probes_under_way(tmp_path: Path, hanging: list[int]) -> None:
+    check = http_check(timeout_s=60.0)
+    service = virtual_service(real_server("127.0.0.1", hanging[0]), check=check)
+    frame = context(tmp_path, service)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    running = asyncio.ensure_future(check_real_servers(frame))
+    await asyncio.sleep(0.05)
+    assert len(os.listdir("/proc/self/fd")) > descriptors
+    frame.stopping.set()
+    await asyncio.wait_for(running, 1.0)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_probes_leave_descriptors_for_the_rest() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+        assert affordable_probes() == 36
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+        assert affordable_probes() == CONCURRENT_MAX
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+HA_CF = """\
+node linuxha1
+ucast lo 127.0.0.1
+"""
+
+
+def classic_directory(tmp_path: Path, ldirectord: str) -> Path:
+    """Write a configuration in the old form with one ldirectord file."""
+    directory = tmp_path / "ha.d"
+    directory.mkdir()
+    (directory / "ha.cf").write_text(HA_CF)
+    (directory / "authkeys").write_text("auth 1\n1 sha1 secret\n")
+    (directory / "authkeys").chmod(0o600)
+    (directory / "haresources").write_text("linuxha1 192.0.2.110 ldirectord::www.cf\n")
+    (directory / "www.cf").write_text(ldirectord)
+    return directory
+
+
+@contextlib.contextmanager
+def process(tmp_path: Path, ldirectord: str, *program: str) -> Iterator[subprocess.Popen[str]]:
+    """Run heartbus-checker, or another program with its options; nobody listens on its bus."""
+    directory = classic_directory(tmp_path, ldirectord)
+    options = ["--node=linuxha1", f"--runtime-dir={tmp_path}", f"--state-dir={tmp_path}"]
+    options.append(f"--nats=nats://127.0.0.1:{free_port()}")
+    with subprocess.Popen(
+        [
+            sys.executable,
+            *(program or ("-m", "heartbus_checker")),
+            f"--config={directory}",
+            *options,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def test_the_process_checks_without_a_bus_and_stops_within_a_second(
+    tmp_path: Path, hanging: list[int]
+) -> None:
+    refused = free_port()
+    ldirectord = (
+        "checktimeout=30\ncheckinterval=1\nvirtual=192.0.2.110:80\n"
+        f"\treal=127.0.0.1:{refused} gate\n\treal=127.0.0.1:{hanging[0]} gate\n"
+        '\tservice=http\n\trequest="/"\n\treceive="x"\n'
+    )
+    with process(tmp_path, ldirectord) as checker:
+        assert checker.stderr is not None
+        lines: list[str] = []
+        while not lines or ("realserver.down" not in lines[-1] and lines[-1]):
+            lines.append(checker.stderr.readline())
+        assert f"connect to 127.0.0.1:{refused}: refused" in lines[-1], "".join(lines)
+        asked_s = time.monotonic()
+        checker.send_signal(signal.SIGTERM)
+        assert checker.wait(10) == 0
+        assert time.monotonic() - asked_s < 1.0
+
+
+# What the readers of configuration do not refuse today; the frame must end all the same.
+REFUSES = """\
+import sys
+from heartbus.runner import run
+from heartbus.config import ConfigError
+
+async def main(context):
+    raise ConfigError.plain("virtual service tcp:192.0.2.110:81: no port to check")
+
+sys.exit(run("checker", "", main, sys.argv[1:]))
+"""
+
+
+def test_a_check_that_cannot_be_carried_out_ends_the_process_with_code_2(tmp_path: Path) -> None:
+    ldirectord = "virtual=192.0.2.110:80\n\treal=127.0.0.1:80 gate\n"
+    with process(tmp_path, ldirectord, "-c", REFUSES) as checker:
+        _, said = checker.communicate(timeout=30)
+    assert checker.returncode == 2, said
+    expected = "heartbus-checker: virtual service tcp:192.0.2.110:81: no port to check"
+    assert said.splitlines()[-1] == expected
