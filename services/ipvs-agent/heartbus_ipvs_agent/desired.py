@@ -1,0 +1,184 @@
+"""(configuration, verdicts, last known table) -> the table that we want.
+
+Sans-I/O. What a verdict means for the entry of a real server:
+
+    up                        the configured weight
+    down, quiescent           weight 0, the entry stays
+    down, not quiescent       no entry
+    unknown, entry exists     as it is in the kernel: a restart of ours moves nothing
+    unknown, no entry         no traffic: weight 0 if quiescent, else no entry
+
+A check of type ``on`` is always up. A check of type ``off`` never gives a verdict, so its servers
+stay unknown: nothing is activated, and what an operator added by hand stays.
+
+The sorry server is there while no real server of its service is given new connections, which
+includes real servers that are up with a configured weight of 0: somebody has to answer. Where only
+unknown entries carry weight, it stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from heartbus.events import Health
+from heartbus.model import (
+    CheckType,
+    Endpoint,
+    ForwardingMethod,
+    RealServer,
+    RealServerName,
+    TransportProtocol,
+    VirtualService,
+    VirtualServiceName,
+)
+from heartbus_ipvs_agent.entries import (
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    IPV4_NETMASK_ALL,
+    IPV6_PREFIX_ALL,
+    SERVICE_PERSISTENT,
+    DestinationKey,
+    DestinationSettings,
+    Family,
+    Forwarding,
+    ServiceEntry,
+    ServiceKey,
+    ServiceSettings,
+    Table,
+    canonical_address,
+    family_of,
+)
+
+Verdicts = Mapping[tuple[VirtualServiceName, RealServerName], Health]
+"""The health last decided, by virtual service and real server; missing: unknown."""
+
+SORRY_WEIGHT: Final = 1
+
+_FORWARDING: Final = {
+    ForwardingMethod.GATE: Forwarding.GATE,
+    ForwardingMethod.MASQ: Forwarding.MASQ,
+    ForwardingMethod.IPIP: Forwarding.IPIP,
+}
+_ALWAYS: Final = {CheckType.ON: Health.UP, CheckType.OFF: Health.UNKNOWN}
+"""The health of real servers that are not checked, whatever a verdict says."""
+_PROTOCOL: Final = {TransportProtocol.TCP: IPPROTO_TCP, TransportProtocol.UDP: IPPROTO_UDP}
+
+
+def wanted_table(
+    services: Iterable[VirtualService], *, verdicts: Verdicts, observed: Table
+) -> Table:
+    """Return the wanted entries of all configured services, in the order of configuration."""
+    wanted = {}
+    for service in services:
+        key = service_key(service)
+        wanted[key] = wanted_service(
+            service, verdicts=verdicts, observed=observed.services.get(key)
+        )
+    return Table(services=wanted)
+
+
+def wanted_service(
+    service: VirtualService, *, verdicts: Verdicts, observed: ServiceEntry | None
+) -> ServiceEntry:
+    """Return the wanted entry of one service; ``observed`` None: the kernel does not have it."""
+    there = observed.destinations if observed is not None else {}
+    destinations: dict[DestinationKey, DestinationSettings] = {}
+    name, always = service.name, _ALWAYS.get(service.check.type)
+    decided = adopted = False
+    for real in service.real_servers:
+        key = real_server_key(service, real)
+        health = always or verdicts.get((name, real.name), Health.UNKNOWN)
+        entry = _real_server(service, real, health, there.get(key))
+        if entry is None:
+            continue
+        if key not in destinations or entry.weight > destinations[key].weight:
+            # With gate and ipip two configured ports are one entry: the better one counts.
+            destinations[key] = entry
+        if entry.answers:
+            decided |= health is not Health.UNKNOWN
+            adopted |= health is Health.UNKNOWN
+    sorry = sorry_server_key(service)
+    if sorry is not None and not decided and (not adopted or sorry in there):
+        destinations[sorry] = _sorry_settings(service)
+    return ServiceEntry(settings=service_settings(service), destinations=destinations)
+
+
+def service_key(service: VirtualService) -> ServiceKey:
+    """Return what names a configured service in the kernel."""
+    address = canonical_address(service.endpoint.address)
+    return ServiceKey(
+        family=family_of(address),
+        protocol=_PROTOCOL[service.protocol],
+        address=address,
+        port=service.endpoint.port,
+    )
+
+
+def service_settings(service: VirtualService) -> ServiceSettings:
+    """Return the kernel's settings of a configured service.
+
+    Without persistence, timeout and netmask are what ipvsadm sends: 0, and the whole address.
+    """
+    family = family_of(canonical_address(service.endpoint.address))
+    whole = IPV6_PREFIX_ALL if family is Family.IPV6 else IPV4_NETMASK_ALL
+    if service.persistence_timeout_s is None:
+        return ServiceSettings(scheduler=service.scheduler.value, netmask=whole)
+    return ServiceSettings(
+        scheduler=service.scheduler.value,
+        flags=SERVICE_PERSISTENT,
+        timeout_s=service.persistence_timeout_s,
+        netmask=whole
+        if service.persistence_netmask is None
+        else _netmask(family, service.persistence_netmask),
+    )
+
+
+def real_server_key(service: VirtualService, real: RealServer) -> DestinationKey:
+    """Return what names a real server in the kernel."""
+    return _destination_key(service, real.endpoint, real.forwarding)
+
+
+def sorry_server_key(service: VirtualService) -> DestinationKey | None:
+    """Return what names the sorry server in the kernel; None: there is none."""
+    sorry = service.sorry_server
+    return None if sorry is None else _destination_key(service, sorry.endpoint, sorry.forwarding)
+
+
+def _destination_key(
+    service: VirtualService, endpoint: Endpoint, forwarding: ForwardingMethod
+) -> DestinationKey:
+    # Only masq rewrites the port. For the others packets keep that of the virtual service, and
+    # the entry says so, as ipvsadm and ldirectord have it.
+    port = endpoint.port
+    if forwarding is not ForwardingMethod.MASQ or port == 0:
+        port = service.endpoint.port
+    return DestinationKey(address=canonical_address(endpoint.address), port=port)
+
+
+def _real_server(
+    service: VirtualService,
+    real: RealServer,
+    health: Health,
+    observed: DestinationSettings | None,
+) -> DestinationSettings | None:
+    settings = DestinationSettings(forwarding=_FORWARDING[real.forwarding], weight=real.weight)
+    if health is Health.UP:
+        return settings
+    if health is Health.UNKNOWN and observed is not None:
+        return replace(settings, weight=observed.weight)
+    return replace(settings, weight=0) if service.quiescent else None
+
+
+def _sorry_settings(service: VirtualService) -> DestinationSettings:
+    assert service.sorry_server is not None
+    return DestinationSettings(
+        forwarding=_FORWARDING[service.sorry_server.forwarding], weight=SORRY_WEIGHT
+    )
+
+
+def _netmask(family: Family, prefix_len: int) -> int:
+    if family is Family.IPV6:
+        return prefix_len
+    return IPV4_NETMASK_ALL & (IPV4_NETMASK_ALL << (32 - prefix_len))

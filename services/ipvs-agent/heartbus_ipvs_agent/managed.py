@@ -1,0 +1,92 @@
+"""The file that says which virtual services in the kernel are ours.
+
+A service that is ours and no longer configured is removed; anything else that we did not configure
+is foreign. So a service is written down before it is added, and crossed out after it is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from heartbus_ipvs_agent.entries import ServiceKey, canonical_address, family_of
+
+FILE_NAME: Final = "ipvs-managed.json"
+SCHEMA: Final = 1
+FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class ManagedError(Exception):
+    """The file cannot be read or written; the message says which, why and what follows."""
+
+
+class ManagedServices:
+    """The file in the state directory.
+
+    It is not synced to disk: after a crash of the machine the kernel's table is gone as well.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / FILE_NAME
+
+    def read(self) -> frozenset[ServiceKey]:
+        """Return the services that are ours; none if there is no file.
+
+        Raises:
+            ManagedError: the file is there and cannot be used.
+
+        """
+        try:
+            with self._path.open("rb") as file:
+                text = file.read(FILE_BYTES_MAX + 1)
+            if len(text) > FILE_BYTES_MAX:
+                raise ValueError(f"more than {FILE_BYTES_MAX} bytes")
+            return _decode(text)
+        except FileNotFoundError:
+            return frozenset()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ManagedError(
+                f"{self._path}: {error!r}; virtual services of an earlier configuration "
+                "stay in the kernel until they are removed by hand (ipvsadm -D)"
+            ) from error
+
+    def write(self, services: Iterable[ServiceKey]) -> None:
+        """Replace the file by one with these services.
+
+        Raises:
+            ManagedError: it cannot be written.
+
+        """
+        temporary = self._path.with_suffix(".new")
+        try:
+            temporary.write_bytes(_encode(services))
+            os.replace(temporary, self._path)
+        except OSError as error:
+            raise ManagedError(
+                f"{self._path}: cannot be written: {error.strerror}; virtual services that leave "
+                "the configuration will stay in the kernel"
+            ) from error
+
+
+def _encode(services: Iterable[ServiceKey]) -> bytes:
+    entries = [{"protocol": s.protocol, "address": s.address, "port": s.port} for s in services]
+    entries.sort(key=lambda entry: (entry["protocol"], entry["address"], entry["port"]))
+    return json.dumps({"schema": SCHEMA, "services": entries}, indent=1).encode()
+
+
+def _decode(text: bytes) -> frozenset[ServiceKey]:
+    document = json.loads(text)
+    if document["schema"] != SCHEMA:
+        raise ValueError(f"schema {document['schema']!r}, this version reads {SCHEMA}")
+    return frozenset(_service(entry) for entry in document["services"])
+
+
+def _service(entry: dict[str, object]) -> ServiceKey:
+    protocol, address, port = entry["protocol"], entry["address"], entry["port"]
+    if not (isinstance(protocol, int) and isinstance(address, str) and isinstance(port, int)):
+        raise TypeError(f"not a service: {entry!r}")
+    address = canonical_address(address)
+    return ServiceKey(family=family_of(address), protocol=protocol, address=address, port=port)

@@ -1,0 +1,105 @@
+"""What the checkers last decided about each real server of ours, and whose word counts.
+
+Sans-I/O. Our own checker's word counts. A checker that falls silent or starts anew (``unknown``)
+changes nothing: the last decision stands. After PEER_AFTER_S of silence the word of one peer's
+checker counts instead, that of the first by name among those heard lately, so that two peers
+who disagree cannot make an entry flap. Times are monotonic seconds on this node's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp
+from heartbus.model import RealServerName, VirtualService, VirtualServiceName
+
+PEER_AFTER_S: Final = 10.0
+PEER_FRESH_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictChange:
+    """A real server is decided otherwise than before. ``cause``: id of the event that said so."""
+
+    virtual_service: VirtualServiceName
+    real_server: RealServerName
+    health: Health
+    cause: str | None
+
+
+class VerdictBook:
+    """The decisions about the real servers of ``services``; everything else is ignored."""
+
+    def __init__(self, services: Iterable[VirtualService], *, node: str, now_s: float) -> None:
+        self._node = node
+        self._known = {(s.name, real.name) for s in services for real in s.real_servers}
+        self._own_heard_s = now_s
+        self._peers_heard_s: dict[str, float] = {}
+        self.decided: dict[tuple[VirtualServiceName, RealServerName], Health] = {}
+
+    def bus_found(self, *, now_s: float) -> None:
+        """Silence during an outage of the bus says nothing about our checker: count anew."""
+        self._own_heard_s = now_s
+        self._peers_heard_s.clear()
+
+    def snapshot_received(
+        self, snapshot: CheckerState, *, node: str, now_s: float
+    ) -> list[VerdictChange]:
+        """Take in the snapshot of the checker on ``node``; return what it changes."""
+        if node == self._node:
+            self._own_heard_s = now_s
+        elif not self._peer_counts(node, now_s=now_s):
+            return []
+        changes = []
+        for verdict in snapshot.verdicts:
+            change = self._decide(
+                VirtualServiceName(verdict.virtual_service),
+                RealServerName(verdict.real_server),
+                verdict.health,
+                verdict.cause,
+            )
+            if change is not None:
+                changes.append(change)
+        return changes
+
+    def event_received(
+        self, event: RealServerUp | RealServerDown, *, node: str, event_id: str, now_s: float
+    ) -> list[VerdictChange]:
+        """Take in an event; only those of our own checker count. Return what it changes."""
+        if node != self._node:
+            return []
+        self._own_heard_s = now_s
+        change = self._decide(
+            VirtualServiceName(event.virtual_service),
+            RealServerName(event.real_server),
+            Health.UP if isinstance(event, RealServerUp) else Health.DOWN,
+            event_id,
+        )
+        return [] if change is None else [change]
+
+    def _peer_counts(self, node: str, *, now_s: float) -> bool:
+        self._peers_heard_s[node] = now_s
+        self._peers_heard_s = {
+            peer: heard_s
+            for peer, heard_s in self._peers_heard_s.items()
+            if now_s - heard_s <= PEER_FRESH_S
+        }
+        own_silent = now_s - self._own_heard_s > PEER_AFTER_S
+        return own_silent and node == min(self._peers_heard_s)
+
+    def _decide(
+        self,
+        virtual_service: VirtualServiceName,
+        real_server: RealServerName,
+        health: Health,
+        cause: str | None,
+    ) -> VerdictChange | None:
+        key = (virtual_service, real_server)
+        if health is Health.UNKNOWN or key not in self._known or self.decided.get(key) is health:
+            return None
+        self.decided[key] = health
+        return VerdictChange(
+            virtual_service=virtual_service, real_server=real_server, health=health, cause=cause
+        )
