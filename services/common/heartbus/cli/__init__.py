@@ -1,0 +1,1 @@
+"""The ``heartbus`` command: what people type, and what scripts read with ``--json``."""

@@ -1,0 +1,60 @@
+"""``heartbus``: one word for each thing an administrator wants of a cluster."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Final
+
+import click
+
+from heartbus import __version__
+
+# Loaded when used: a mistyped word should not cost the import of everything.
+COMMANDS: Final = {
+    "bus": ("heartbus.cli.bus", "bus", "Prepare the nats-server beside a director."),
+    "config": ("heartbus.cli.config", "config", "Check and show a configuration."),
+    "status": ("heartbus.cli.status", "status", "Show directors, VIP owners and real servers."),
+    "up": ("heartbus.cli.up", "up", "Run one whole director in the foreground."),
+    "watch": ("heartbus.cli.watch", "watch", "Print events as they happen."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _help = COMMANDS[cmd_name]
+        command: Any = getattr(importlib.import_module(module), name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: heartbus config check /etc/ha.d",
+)
+@click.version_option(__version__, prog_name="heartbus")
+def heartbus() -> None:
+    """Highly available Linux load balancing: virtual IPs, IPVS and checked real servers."""
+
+
+def main() -> int:
+    """Run the command line; click exits with its code, 2 for wrong words."""
+    try:
+        heartbus.main()
+    except OSError as error:
+        print(f"heartbus: cannot write the output: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+
+from heartbus.bus import NatsBus
+from heartbus.runner import DEFAULT_CONFIG
+
+DEFAULT_NATS: Final = "nats://127.0.0.1:4222"
+UNREACHABLE_AFTER_S: Final = 1.5
+
+config_option = click.option(
+    "--config",
+    default=DEFAULT_CONFIG,
+    envvar="HEARTBUS_CONFIG",
+    show_default=True,
+    metavar="PATH",
+    help="heartbus.toml, or a directory with ha.cf and haresources.",
+)
+
+
+def _valid_url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme == "nats" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise click.BadParameter(f"{value!r} is not allowed; allowed is nats://HOST:PORT")
+    return value
+
+
+nats_option = click.option(
+    "--nats",
+    callback=_valid_url,
+    default=DEFAULT_NATS,
+    envvar="HEARTBUS_NATS",
+    show_default=True,
+    metavar="URL",
+    help="A director's nats-server; it listens on loopback, so run this on the director.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def tell_if_unreachable(bus: NatsBus, program: str, url: str) -> asyncio.TimerHandle:
+    """Say on stderr, in a moment, that the bus is not there yet and that we go on trying."""
+
+    def tell() -> None:
+        if not bus.connected:
+            click.echo(
+                f"{program}: no nats-server at {url} yet: is the director up? Trying on …", err=True
+            )
+
+    return asyncio.get_running_loop().call_later(UNREACHABLE_AFTER_S, tell)
+
+
+def observer_name() -> str:
+    """Return a bus name of our own, so that two observers on one host are told apart."""
+    return f"observer-{os.getpid()}"

@@ -1,0 +1,95 @@
+"""What one director consists of, put together for the supervisor."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from heartbus.model import Cluster
+from heartbus.runner import MachineError, use_cluster
+from heartbus.up import nats_server
+from heartbus.up.supervisor import Child, Supervisor, exec_body
+
+SERVICES: Final = ("membership", "vip", "checker", "ipvs-agent")
+"""Folder, command and bus name of each; their packages are loaded by name, never imported."""
+
+STOP_ORDER: Final = ("vip", "membership", "checker", "ipvs-agent", "nats-server")
+"""Addresses are given up first, while membership can still tell the peers."""
+
+
+def assemble(
+    *,
+    cluster: Cluster,
+    config: str,
+    node: str,
+    timers: str | None,
+    runtime_dir: Path,
+    state_dir: Path,
+    log_level: str,
+) -> Supervisor:
+    """Return the supervisor of a director, ready to run.
+
+    Raises:
+        MachineError: nats-server is missing or too old, a port is in use, a directory cannot be
+            made.
+
+    """
+    program = nats_server.find_program()
+    for directory in (runtime_dir, state_dir):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"cannot make the directory {directory}: {error.strerror}; run as root, "
+                "or name others with --runtime-dir and --state-dir"
+            ) from error
+    nats_server.require_free_ports(cluster, node)
+    conf = runtime_dir / "nats-server.conf"
+    try:
+        conf.touch(mode=0o600)
+        conf.write_text(nats_server.configuration(cluster, node))
+    except OSError as error:
+        raise MachineError(
+            f"cannot write {conf}: {error.strerror}; name another directory with --runtime-dir"
+        ) from error
+    arguments = [
+        f"--config={config}",
+        f"--node={node}",
+        f"--runtime-dir={runtime_dir}",
+        f"--state-dir={state_dir}",
+        f"--log-level={log_level}",
+        *([f"--timers={timers}"] if timers else []),
+    ]
+    children = [
+        Child(name="nats-server", body=exec_body([str(program), "-c", str(conf)]), notifies=False),
+        *(
+            Child(name=service, body=service_body(service, arguments, cluster))
+            for service in SERVICES
+        ),
+    ]
+    return Supervisor(children, stop_order=STOP_ORDER)
+
+
+def service_body(service: str, arguments: list[str], cluster: Cluster) -> Callable[[], int]:
+    """Load a service now and return the body that runs it in a forked child.
+
+    The child gets the configuration that this director started with: a service that is killed
+    while somebody edits the file comes back with what the others run.
+
+    Raises:
+        MachineError: the service is not installed.
+
+    """
+    module_name = f"heartbus_{service.replace('-', '_')}.__main__"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise MachineError(f"{service} is not installed: no module {error.name}") from error
+
+    def body() -> int:
+        use_cluster(cluster)
+        return int(module.main(arguments))
+
+    return body

@@ -1,0 +1,61 @@
+"""A supervisor with small children, as a program of its own: what test_supervisor.py drives.
+
+Each child appends one line to LOG whenever something happens to it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from heartbus import log
+from heartbus.systemd import Notifier
+from heartbus.up.supervisor import Child, Supervisor
+
+
+def main() -> int:
+    watchdog_s, directory, *names = sys.argv[1:]
+    log.configure()
+    children = [Child(name=name, body=body(Path(directory) / "log", name)) for name in names]
+    stop_order = tuple(reversed(names))
+    return Supervisor(
+        children,
+        stop_order=stop_order,
+        watchdog_s=float(watchdog_s),
+    ).run()
+
+
+def body(path: Path, name: str) -> Callable[[], int]:
+    def note(word: str) -> None:
+        with path.open("a") as file:
+            file.write(f"{name} {word} {os.getpid()}\n")
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        note("stopped")
+        sys.exit(0)
+
+    def run() -> int:
+        note("started")
+        if name == "broken-config":
+            return 2
+        if name == "broken-machine":
+            return 3
+        if name != "stubborn":
+            signal.signal(signal.SIGTERM, stop)
+        notifier = Notifier()
+        notifier.ready()
+        note("ready")
+        while True:
+            notifier.alive()
+            time.sleep(0.05)
+
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

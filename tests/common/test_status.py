@@ -1,0 +1,100 @@
+"""What status shows: only what fresh snapshots say, whatever words real servers put in."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from heartbus.cli.status import UNKNOWN, document, screen
+from heartbus.events import (
+    CheckerState,
+    DirectorStatus,
+    DirectorView,
+    GroupView,
+    Health,
+    HeldGroup,
+    HoldStatus,
+    IpvsState,
+    MembershipState,
+    Message,
+    State,
+    TableRealServer,
+    TableService,
+    Verdict,
+    VipState,
+)
+from heartbus.observer import ClusterView
+from tests.common.samples import sample_envelope
+
+NODE = "linuxha1.linux-ha.org"
+GROUP = "IPaddr::192.168.7.110/24"
+REASON = "GET /: 200 OK, but [/url] [bold] is not ok[a-z]+ \x1b[2J"
+
+
+def view_at(now_s: float) -> ClusterView:
+    view = ClusterView()
+    directors = (DirectorView(name=NODE, status=DirectorStatus.ALIVE, ready=True),)
+    groups = (GroupView(name=GROUP, holder=NODE, epoch=4, reason="preferred"),)
+    verdict = Verdict(
+        virtual_service="tcp:v:80",
+        real_server="r:80",
+        health=Health.DOWN,
+        reason=REASON,
+        since_s=1.0,
+    )
+    entry = TableRealServer(
+        real_server="r:80",
+        forwarding="gate",
+        weight=0,
+        active_connections=2,
+        inactive_connections=0,
+    )
+    service = TableService(virtual_service="tcp:v:80", scheduler="rr", real_servers=(entry,))
+    held = HeldGroup(name=GROUP, status=HoldStatus.HELD, epoch=4, addresses=("192.168.7.110",))
+    states: tuple[State, ...] = (
+        MembershipState(
+            settled=True,
+            directors=directors,
+            groups=groups,
+            leases=(),
+            links=(),
+            boot_id="b",
+            config_digest="d",
+        ),
+        VipState(groups=(held,)),
+        CheckerState(verdicts=(verdict,)),
+        IpvsState(services=(service,), digest="x"),
+    )
+    for state in states:
+        view.see(Message(envelope=sample_envelope(state.kind), body=state), now_s=now_s)
+    return view
+
+
+def shown(view: ClusterView, *, now_s: float) -> str:
+    out = io.StringIO()
+    Console(file=out, width=200).print(screen(view, now_s=now_s))
+    return out.getvalue()
+
+
+def test_the_holder_its_epoch_and_the_real_servers_are_shown() -> None:
+    content = document(view_at(100.0), now_s=100.5)
+    assert content["groups"][0]["holder"] == NODE
+    assert content["groups"][0]["age_s"] == 0.5
+    (server,) = content["virtual_services"][0]["tables"][NODE]
+    assert (server["weight"], server["health"]) == (0, "down")
+
+
+def test_what_is_old_is_unknown_and_not_remembered() -> None:
+    content = document(view_at(100.0), now_s=200.0)
+    assert content["groups"] == []
+    assert content["virtual_services"] == []
+    (director,) = content["directors"]
+    assert (director["holds"], director["seen_by"], director["age_s"]) == (None, {}, 100.0)
+    assert UNKNOWN in shown(view_at(100.0), now_s=200.0)
+
+
+def test_words_of_a_real_server_are_shown_as_they_are_and_move_no_cursor() -> None:
+    text = shown(view_at(100.0), now_s=100.5)
+    assert "[/url] [bold] is not ok[a-z]+" in text
+    assert "\x1b" not in text
