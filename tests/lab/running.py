@@ -1,0 +1,90 @@
+"""The classic cluster with heartbus running on both directors, for demo and tests alike."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from heartbus.config import load
+from tests.lab.classic import ClassicCluster, full_name
+from tests.lab.observe import Observer
+
+START_MAX_S: Final = 180.0
+ACTIVE: Final = "linuxha1"
+STANDBY: Final = "linuxha2"
+
+
+@contextlib.contextmanager
+def running(
+    cluster: ClassicCluster, config: Path, *, timers: str | None = "lan"
+) -> Iterator[dict[str, Observer]]:
+    """Start both directors, wait until linuxha1 serves, and stop them at the end.
+
+    Yields an observer on each.
+    """
+    with started(cluster, config, timers=timers) as observers:
+        wait_until_serving(cluster, observers, config)
+        yield observers
+
+
+@contextlib.contextmanager
+def started(
+    cluster: ClassicCluster, config: Path, *, timers: str | None = "lan"
+) -> Iterator[dict[str, Observer]]:
+    """Start both directors with an observer on each, without waiting; stop them at the end.
+
+    What an earlier crash cut or killed is put right first.
+    """
+    for director in cluster.directors.values():
+        for link in director.host.links:
+            link.heal()
+    for server in cluster.sorry.values():
+        if server.stopped:  # it went down with its director
+            server.start()
+    cluster.start_directors(config, timers=timers)
+    with contextlib.ExitStack() as stack:
+        stack.callback(cluster.stop_directors)
+        yield {
+            name: stack.enter_context(Observer(director.host))
+            for name, director in cluster.directors.items()
+        }
+
+
+def _weights_wanted(config: Path) -> dict[str, int]:
+    services = load(str(config)).cluster.virtual_services
+    return {str(real.endpoint): real.weight for s in services for real in s.real_servers}
+
+
+def wait_until_serving(
+    cluster: ClassicCluster, observers: dict[str, Observer], config: Path
+) -> None:
+    """Wait until linuxha1 holds the VIP and both tables have every real server at full weight.
+
+    Raises:
+        AssertionError: not in time, or a director ended; the message shows why.
+
+    """
+    observer, weights = observers[ACTIVE], _weights_wanted(config)
+
+    def serves() -> bool:
+        for director in cluster.directors.values():
+            assert director.running is not None
+            assert director.running.returncode is None, director.running.output()
+        return (
+            observer.vip_holders() == [full_name(ACTIVE)]
+            and observer.view.is_complete()
+            and all(observer.weights(full_name(name)) == weights for name in observers)
+        )
+
+    try:
+        observer.wait_for(
+            serves, f"{ACTIVE} holds the VIP and both tables are complete", timeout_s=START_MAX_S
+        )
+    except AssertionError as error:
+        tables = {name: observer.weights(full_name(name)) for name in observers}
+        raise AssertionError(
+            f"{error}\nholders: {observer.vip_holders()}, all heard: "
+            f"{observer.view.is_complete()}, tables: {tables}, wanted: {weights}"
+        ) from error
