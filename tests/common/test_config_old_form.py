@@ -812,6 +812,13 @@ def test_what_is_said_about_an_ldirectord_file(tmp_path: Path, text: str, words:
     assert words in said
 
 
+@pytest.mark.parametrize("blanks", ["\v", "\u3000", "  \x85", "\f\t"])
+def test_a_line_of_any_blanks_is_a_blank_line(tmp_path: Path, blanks: str) -> None:
+    plain = remarks(tmp_path, with_file(section("scheduler=rr") + "\n\n" + "quiescent=yes\n"))
+    text = section("scheduler=rr") + f"\n{blanks}\n" + "quiescent=yes\n"
+    assert remarks(tmp_path, with_file(text)) == plain
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [

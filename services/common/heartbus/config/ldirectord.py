@@ -69,7 +69,7 @@ class _Reader:
     def line(self, number: int, text: str) -> None:
         """Take one line, tabs already turned into blanks."""
         stripped = text.strip(" ")
-        if not stripped:
+        if not stripped.strip():  # blanks of any kind, full-width ones too
             self._open = False
             return
         if stripped.startswith("#"):
@@ -77,9 +77,7 @@ class _Reader:
         place = Place(file=self.result.file, line=number)
         indent = len(text) - len(text.lstrip(" "))
         match = _LINE.fullmatch(stripped)
-        # A line may consist of what split() takes for blanks and ldirectord does not.
-        name = match[1] if match else (stripped.split() or [stripped])[0]
-        if self._is_left_out(name, indent):
+        if self._is_left_out(match[1] if match else stripped.split()[0], indent):
             assert self._section is not None
             self._section.left_out_lines += 1
             self._open = True
