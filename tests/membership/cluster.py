@@ -86,6 +86,7 @@ class Process:
             failback=cluster.failback,
             timers=TIMERS,
             lease_s=LEASE_S,
+            lifetime_s=LIFETIME_S,
             started_s=now_s,
             epochs=dict(host.epochs),
             standing=standing,

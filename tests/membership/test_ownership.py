@@ -19,10 +19,12 @@ from heartbus_membership.claims import (
     StandingLease,
 )
 from heartbus_membership.ownership import PREFERRED_WAIT_S, QUIET_BEATS, Ownership
-from heartbus_membership.readiness import HOLD_DOWN_S, VIP_SILENCE_S
+from heartbus_membership.readiness import HOLD_DOWN_S, VIP_SILENCE_MARGIN_S
 
 TIMERS = Timers(keepalive_s=0.5, warntime_s=1.0, deadtime_s=2.0, initdead_s=10.0)
 LEASE_S = 5.0
+LIFETIME_S = 3.0
+VIP_SILENCE_S = LIFETIME_S + VIP_SILENCE_MARGIN_S
 T = 100.0
 G = "vip"
 NONE, HELD, RELEASING, WANTING = Phase.NONE, Phase.HELD, Phase.RELEASING, Phase.WANTING
@@ -41,6 +43,7 @@ class Bench:
         standing: tuple[StandingLease, ...] = (),
         vip: bool = True,
         stop_s: float = 0.0,
+        lifetime_s: float = LIFETIME_S,
     ) -> None:
         self.now_s = T
         self.effects: list[Effect] = []
@@ -51,6 +54,7 @@ class Bench:
             failback=failback,
             timers=TIMERS,
             lease_s=LEASE_S,
+            lifetime_s=lifetime_s,
             started_s=T,
             epochs={G: epoch},
             standing=standing,
@@ -348,6 +352,16 @@ def test_a_silent_vip_is_handed_over_only_while_the_bus_is_there() -> None:
     assert bench.claim.phase is HELD
     bench.take(bench.core.bus_changed(connected=True, now_s=bench.now_s))
     bench.wait(VIP_SILENCE_S)
+    assert bench.claim.phase is HELD
+    bench.wait(0.5)
+    assert bench.claim.phase is RELEASING
+
+
+@pytest.mark.parametrize("lifetime_s", [1.0, 3.0, 15.0])
+def test_a_silent_vip_keeps_its_groups_while_its_addresses_stand(lifetime_s: float) -> None:
+    bench = Bench(lifetime_s=lifetime_s)
+    bench.hear()
+    bench.wait(lifetime_s + VIP_SILENCE_MARGIN_S)
     assert bench.claim.phase is HELD
     bench.wait(0.5)
     assert bench.claim.phase is RELEASING

@@ -67,8 +67,9 @@ class InvariantError(AssertionError):
 class Ownership:
     """The view of one director, and what it may hold.
 
-    ``directors`` in the order of the configuration, ours included. ``epochs``: the highest epochs
-    known before our start. ``standing``: leases of an earlier process of ours that still stand.
+    ``directors`` in the order of the configuration, ours included. ``lifetime_s``: of addresses in
+    the kernel. ``epochs``: the highest epochs known before our start. ``standing``: leases of an
+    earlier process of ours that still stand.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Ownership:
         failback: bool,
         timers: Timers,
         lease_s: float,
+        lifetime_s: float,
         started_s: float,
         epochs: Mapping[str, int],
         standing: Sequence[StandingLease] = (),
@@ -94,7 +96,9 @@ class Ownership:
             rule.name: KnownGroup(rule, ranks(rule, directors), epochs.get(rule.name, 0))
             for rule in groups
         }
-        self._readiness = Readiness(initdead_s=timers.initdead_s, started_s=started_s)
+        self._readiness = Readiness(
+            initdead_s=timers.initdead_s, lifetime_s=lifetime_s, started_s=started_s
+        )
         self._ready_since_s: float | None = None
         self._stopping = False
         self._last_s = started_s

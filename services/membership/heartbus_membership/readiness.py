@@ -14,8 +14,10 @@ from typing import Final
 
 from heartbus.events import HeldGroup, HoldStatus, VipState
 
-VIP_SILENCE_S: Final = 5.0
-"""A vip that restarts is back long before; its kernel lifetimes (3 s) are over by then."""
+VIP_SILENCE_MARGIN_S: Final = 2.0
+"""A vip that is silent for its kernel lifetime and this much longer has lost its addresses. Moving
+them earlier would gain no client anything: they are there until then, and a vip that restarts is
+back before."""
 
 AT_IT: Final = frozenset({HoldStatus.STARTING, HoldStatus.HELD, HoldStatus.STOPPING})
 """In these the addresses or the scripts of a group are at work."""
@@ -45,10 +47,14 @@ class _Failure:
 
 
 class Readiness:
-    """Follows the snapshots of the local vip and the connection to the bus."""
+    """Follows the snapshots of the local vip and the connection to the bus.
 
-    def __init__(self, *, initdead_s: float, started_s: float) -> None:
+    ``lifetime_s``: how long addresses stay in the kernel without a refresh.
+    """
+
+    def __init__(self, *, initdead_s: float, lifetime_s: float, started_s: float) -> None:
         self._initdead_s = initdead_s
+        self._vip_silence_s = lifetime_s + VIP_SILENCE_MARGIN_S
         self._started_s = started_s
         self._connected = False
         self._listening_s = started_s
@@ -107,7 +113,7 @@ class Readiness:
         if not self._connected:
             return self._verdict_without_bus(now_s)
         silent_s = now_s - max(self._vip_heard_s, self._listening_s)
-        if silent_s > VIP_SILENCE_S:
+        if silent_s > self._vip_silence_s:
             return Ready.NO, f"vip is silent on the bus for {silent_s:.1f} s"
         if self._vip is None:
             return Ready.UNKNOWN, "vip was not heard yet"
@@ -145,7 +151,7 @@ class Readiness:
         """
         if not self._connected or self._vip is None:
             return False
-        if now_s - max(self._vip_heard_s, self._listening_s) > VIP_SILENCE_S:
+        if now_s - max(self._vip_heard_s, self._listening_s) > self._vip_silence_s:
             return False
         return any(
             held.status in AT_IT or held.addresses

@@ -109,6 +109,7 @@ class MembershipService:
             failback=settings.failback is Failback.ON,
             timers=self._timers,
             lease_s=settings.lease_s,
+            lifetime_s=cluster.vip.lifetime_s,
             started_s=now_s,
             epochs=state_file.epochs,
             standing=[files.as_standing(lease) for lease in standing],
