@@ -9,7 +9,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from heartbus.events import (
     DirectorStatus,
@@ -27,8 +27,11 @@ from heartbus_membership.claims import (
     GroupRule,
     PeerReport,
     PersistEpoch,
+    PersistVote,
+    Revoke,
     SendHeartbeat,
     StandingLease,
+    Vote,
 )
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.ownership import Ownership
@@ -39,6 +42,9 @@ GRACE_S = 5.0
 LIFETIME_S = 3.0
 REFRESH_S = 0.25
 GROUP = "vip"
+
+Marks = tuple[int, tuple[int, int] | None]
+"""Sequence of a heartbeat, and the newest incarnation and sequence heard of its receiver."""
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class Host:
     membership_paused: bool = False
     vip_alive: bool = True
     epochs: dict[str, int] = field(default_factory=dict)
+    votes: dict[str, Vote] = field(default_factory=dict)
     incarnation: int = 0
     lease_file: tuple[StandingLease, ...] = ()
     address_until_s: float = float("-inf")
@@ -90,8 +97,12 @@ class Process:
             started_s=now_s,
             epochs=dict(host.epochs),
             standing=standing,
+            incarnation=self.incarnation,
+            votes=dict(host.votes),
         )
         self.due_s = now_s
+        self.sequence = 0
+        self.heard_of: dict[str, tuple[int, int]] = {}
         self.leaving = False
 
     @property
@@ -134,9 +145,15 @@ class Process:
                     )
                 )
 
-    def heard(self, peer: str, report: PeerReport, leaving: bool) -> None:
+    def heard(self, peer: str, report: PeerReport, marks: Marks, leaving: bool) -> None:
         """Take in a heartbeat."""
         now_s = self.cluster.now_s
+        sequence, heard_of_us = marks
+        if self.heard_of.get(peer, (0, 0)) >= (report.incarnation, sequence):
+            return
+        self.heard_of[peer] = (report.incarnation, sequence)
+        if heard_of_us is not None and heard_of_us[0] == self.incarnation:
+            report = replace(report, echoed=heard_of_us[1])
         events = self.detector.heartbeat_received(
             peer, link="net", incarnation=report.incarnation, leaving=leaving, now_s=now_s
         )
@@ -154,7 +171,10 @@ class Process:
                 self.cluster.note(f"{self.host.name} granted {effect.epoch}: {effect.reason}")
             elif isinstance(effect, SendHeartbeat):
                 self.send()
-            else:
+            elif isinstance(effect, PersistVote):
+                if effect.vote is not None:
+                    self.host.votes[effect.group] = effect.vote
+            elif isinstance(effect, Revoke):
                 self.cluster.note(f"{self.host.name} revoked {effect.epoch}: {effect.reason}")
         before = self.host.lease_file
         self.host.lease_file = self.ownership.leases
@@ -164,14 +184,21 @@ class Process:
     def send(self) -> None:
         """Send a heartbeat to everybody."""
         now_s = self.cluster.now_s
-        report = PeerReport(
-            incarnation=self.incarnation,
-            settled=self.ownership.settled,
-            claims=self.ownership.claims(now_s=now_s),
-        )
+        self.sequence += 1
+        claims, votes = self.ownership.claims(now_s=now_s), self.ownership.votes(now_s=now_s)
+        self.ownership.beat_sent(self.sequence, now_s=now_s)
         for peer in self.cluster.hosts:
             if peer != self.host.name:
-                self.cluster.transmit(self.host.name, peer, report, self.leaving)
+                report = PeerReport(
+                    incarnation=self.incarnation,
+                    settled=self.ownership.settled,
+                    claims=claims,
+                    supports=frozenset(g for g, whom in votes.items() if whom == peer),
+                )
+                heard_of = self.heard_of.get(peer)
+                self.cluster.transmit(
+                    self.host.name, peer, report, (self.sequence, heard_of), self.leaving
+                )
 
 
 class SimulatedCluster:
@@ -213,14 +240,16 @@ class SimulatedCluster:
 
     # --- network and bus -------------------------------------------------------------------------
 
-    def transmit(self, sender: str, receiver: str, report: PeerReport, leaving: bool) -> None:
+    def transmit(
+        self, sender: str, receiver: str, report: PeerReport, marks: Marks, leaving: bool
+    ) -> None:
         """Carry a heartbeat over the network, or lose it."""
         if (sender, receiver) in self.cuts or self.random.random() < self.loss:
             return
         host = self.hosts[receiver]
         self.at(
             self.random.uniform(0.001, 0.004),
-            lambda: self._arrive(host, lambda: self._hear(host, sender, report, leaving)),
+            lambda: self._arrive(host, lambda: self._hear(host, sender, report, marks, leaving)),
         )
 
     def _arrive(self, host: Host, deliver: Callable[[], None]) -> None:
@@ -232,9 +261,9 @@ class SimulatedCluster:
             host.waiting.append(deliver)
 
     @staticmethod
-    def _hear(host: Host, sender: str, report: PeerReport, leaving: bool) -> None:
+    def _hear(host: Host, sender: str, report: PeerReport, marks: Marks, leaving: bool) -> None:
         if host.process is not None:
-            host.process.heard(sender, report, leaving)
+            host.process.heard(sender, report, marks, leaving)
 
     def bus_reaches(self, asker: Host, asked: Host) -> bool:
         """Whether a question over the bus is answered by a service other than membership."""

@@ -18,7 +18,7 @@ from heartbus_membership.wire import (
     WireError,
     decode,
     encode,
-    group_id,
+    name_id,
 )
 
 SIGNED = (AuthMethod.MD5, AuthMethod.SHA1, AuthMethod.SHA256)
@@ -58,7 +58,7 @@ BEAT = Heartbeat(
     leaving=False,
     deadtime_ms=300,
     config_digest=bytes(range(8)),
-    claims=((group_id("192.168.7.110/24"), Claim(epoch=3, phase=Phase.HELD, candidate=True)),),
+    claims=((name_id("192.168.7.110/24"), Claim(epoch=3, phase=Phase.HELD, candidate=True)),),
 )
 
 
@@ -120,7 +120,7 @@ def test_bytes_are_as_documented() -> None:
     )
     assert datagram[34:55] == b"linuxha1.linux-ha.org"
     assert datagram[55:56] == b"\x01"
-    assert datagram[56:64] == group_id("192.168.7.110/24").to_bytes(8, "big")
+    assert datagram[56:64] == name_id("192.168.7.110/24").to_bytes(8, "big")
     assert datagram[64:75].hex(" ") == "00 00 00 00 00 00 00 03 81 00 00"
     assert len(datagram) == 75 + MAC_BYTES[AuthMethod.CRC]
 
@@ -128,7 +128,7 @@ def test_bytes_are_as_documented() -> None:
 def test_an_extension_of_a_newer_sender_is_skipped() -> None:
     ring = keyring(AuthMethod.SHA256)
     body = encode(BEAT, ring)[: -MAC_BYTES[AuthMethod.SHA256] - 2]
-    assert decode(ring.sign(body + b"\x00\x03new"), ring) == BEAT
+    assert decode(ring.sign(body + b"\x00\x06\x99\x00\x03new"), ring) == BEAT
 
 
 @pytest.mark.parametrize(

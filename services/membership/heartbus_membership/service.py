@@ -40,7 +40,7 @@ from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.links import POINTS_AT_US, Links
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.signing import Keyring
-from heartbus_membership.wire import Heartbeat, encode, group_id
+from heartbus_membership.wire import Heartbeat, encode, name_id
 
 TICK_S_MAX: Final = 0.25
 REPAIR_PERIOD_S: Final = 1.0
@@ -90,7 +90,7 @@ class MembershipService:
         self._log = log
         self._clock = clock
         self._keyring = Keyring(settings.authentication)
-        self._group_ids = {group.name: group_id(group.name) for group in cluster.groups}
+        self._group_ids = {group.name: name_id(group.name) for group in cluster.groups}
         self._peers = tuple(d.name for d in cluster.peers_of(node))
         now_s = clock()
         standing = lease_file.standing(now_s=now_s)
