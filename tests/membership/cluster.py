@@ -172,8 +172,7 @@ class Process:
             elif isinstance(effect, SendHeartbeat):
                 self.send()
             elif isinstance(effect, PersistVote):
-                if effect.vote is not None:
-                    self.host.votes[effect.group] = effect.vote
+                self.host.votes[effect.group] = effect.vote
             elif isinstance(effect, Revoke):
                 self.cluster.note(f"{self.host.name} revoked {effect.epoch}: {effect.reason}")
         before = self.host.lease_file

@@ -174,7 +174,7 @@ class Bench:
         if vip is None:
             vip = FakeVip(self.hub.bus(node=name, service="vip", clock=loop.time))
         links = self.network.port(name)
-        state_file = files.StateFile(directory)
+        state_file = files.StateFile(directory, boot_id="boot")
         service = MembershipService(
             node=name,
             cluster=cluster,

@@ -55,7 +55,7 @@ async def main(name: str, directory: Path) -> None:
     bus = PrintingBus(hub, node=name, service="membership", clock=time.monotonic)
     hub.buses.append(bus)
     vip = FakeVip(hub.bus(node=name, service="vip", clock=time.monotonic))
-    state_file = files.StateFile(directory)
+    state_file = files.StateFile(directory, boot_id=files.read_boot_id())
     service = MembershipService(
         node=name,
         cluster=cluster,

@@ -99,6 +99,24 @@ class LinkDown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumGained:
+    """The sending voter hears a majority of the voters (itself included)."""
+
+    kind: ClassVar[str] = "quorum.gained"
+    heard: int
+    voters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumLost:
+    """The sending voter hears no majority of the voters: it can hold nothing."""
+
+    kind: ClassVar[str] = "quorum.lost"
+    heard: int
+    voters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupGranted:
     """The sending director may hold a resource group, under this epoch, while it renews."""
 
@@ -264,6 +282,8 @@ Event = (
     | NodeLeft
     | LinkUp
     | LinkDown
+    | QuorumGained
+    | QuorumLost
     | GroupGranted
     | GroupRevoked
     | VipAcquired
@@ -305,6 +325,7 @@ class DirectorView:
     incarnation: int | None = None
     config_digest: str | None = None
     ready: bool = False
+    witness: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,9 +361,29 @@ class Lease:
     cause: str | None = None
 
 
+class Rung(enum.StrEnum):
+    """What a director has left of its ways to the others, and what it may do.
+
+    ``bus``: all is well. ``links``: the bus is lost, the others are heard over the heartbeat links:
+    it holds, takes over and hands over as always, and vip follows the lease file. ``alone``: no
+    other director is heard: it takes what the dead held. ``isolated``: neither another director nor
+    a ping node is heard: it takes nothing, and with strict takeover gives up what it holds.
+    ``minority``: a majority is needed and not heard: what it holds ends with its lease.
+    """
+
+    BUS = "bus"
+    LINKS = "links"
+    ALONE = "alone"
+    ISOLATED = "isolated"
+    MINORITY = "minority"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipState:
-    """Snapshot of membership. ``settled``: every director was heard or declared dead once."""
+    """Snapshot of membership. ``settled``: every director was heard or declared dead once.
+
+    ``quorum``: whether a majority of the voters is heard; None with fewer than three voters.
+    """
 
     kind: ClassVar[str] = "state.membership"
     settled: bool
@@ -354,6 +395,8 @@ class MembershipState:
     config_digest: str
     lag_s: float = 0.0
     dropped: dict[str, int] = field(default_factory=dict)
+    quorum: bool | None = None
+    rung: Rung = Rung.BUS
 
 
 class HoldStatus(enum.StrEnum):
@@ -452,11 +495,68 @@ class IpvsState:
 
 State = MembershipState | VipState | CheckerState | IpvsState
 
-Body = Event | State
+
+# --- commands and their answers ------------------------------------------------------------------
+
+
+class GroupScope(enum.StrEnum):
+    """Which groups a command is about, as seen by the director it is sent to (Heartbeat's words).
+
+    ``local``: those that prefer it. ``foreign``: those that prefer others.
+    """
+
+    ALL = "all"
+    LOCAL = "local"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """Give resource groups to other directors, and leave them there while there are any."""
+
+    kind: ClassVar[str] = "command.standby"
+    scope: GroupScope = GroupScope.ALL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOver:
+    """Ask the holders of resource groups to hand them over to the director that is told."""
+
+    kind: ClassVar[str] = "command.takeover"
+    scope: GroupScope = GroupScope.ALL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailBack:
+    """Give groups that prefer another director to that one, where it is ready."""
+
+    kind: ClassVar[str] = "command.failback"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandOutcome:
+    """The answer to a command. ``done``: what was asked for is so now; ``message`` says what is.
+
+    ``holders``: who holds each group that the command was about, "" if nobody is known to.
+    """
+
+    kind: ClassVar[str] = "command.outcome"
+    done: bool
+    message: str
+    holders: dict[str, str] = field(default_factory=dict)
+    took_s: float = 0.0
+
+
+Command = Standby | TakeOver | FailBack
+
+Body = Event | State | Command | CommandOutcome
 
 EVENT_CLASSES: Final[tuple[type[Event], ...]] = get_args(Event)
 STATE_CLASSES: Final[tuple[type[State], ...]] = get_args(State)
-BODY_CLASSES: Final[dict[str, type[Body]]] = {c.kind: c for c in (*EVENT_CLASSES, *STATE_CLASSES)}
+COMMAND_CLASSES: Final[tuple[type[Command], ...]] = get_args(Command)
+BODY_CLASSES: Final[dict[str, type[Body]]] = {
+    c.kind: c for c in (*EVENT_CLASSES, *STATE_CLASSES, *COMMAND_CLASSES, CommandOutcome)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -269,6 +269,38 @@ TIMER_PROFILES: dict[str, Timers] = {
 }
 
 
+MAJORITY_VOTERS_MIN = 3
+"""With two voters no majority is left when one dies."""
+
+LEASE_DEFAULT_S = 5.0
+LEASE_DEFAULT_MAJORITY_S = 2.0
+LEASE_DEFAULT_KEEPALIVES = 5
+"""With a majority a takeover waits for the lease; a membership that restarts is back in less, and
+two lost heartbeats in a row end no lease."""
+
+EXPIRY_TAIL_S = 1.3
+"""How long an address may outlive its lease: vip rounds lifetimes up to the next whole second, and
+the kernel removes an address up to 0.3 s after its lifetime (addrconf and inetaddr timers)."""
+
+
+class Takeover(enum.StrEnum):
+    """How long a director waits before it takes what a dead one held.
+
+    ``fast``: not at all; the address may be on two directors for one kernel lifetime where the dead
+    one was only killed or hung. ``strict``: until the lease and the address are over for sure.
+    """
+
+    FAST = "fast"
+    STRICT = "strict"
+
+
+def default_lease_s(timers: Timers, *, voters: int) -> Seconds:
+    """Return how long a lease stands where the configuration does not say it."""
+    if voters < MAJORITY_VOTERS_MIN:
+        return LEASE_DEFAULT_S
+    return max(LEASE_DEFAULT_MAJORITY_S, LEASE_DEFAULT_KEEPALIVES * timers.keepalive_s)
+
+
 class Failback(enum.StrEnum):
     """Whether the preferred director takes its groups back; ha.cf ``auto_failback``."""
 
@@ -291,7 +323,8 @@ class Membership:
     ``lease_s``: how long a grant to ``vip`` stands without renewal. ``restart_grace_s``: when only
     the membership process of a peer is silent while the bus shows its host alive, a takeover waits
     at most this long after deadtime. ``lease_s`` must not exceed ``restart_grace_s`` + deadtime
-    - 2 x keepalive, so that a peer whose membership hangs has lost its VIP before we take it.
+    - 2 x keepalive, so that a peer whose membership hangs has lost its VIP before we take it; with
+    three or more voters a majority renews each lease, and it may be as long as a takeover may take.
     ``ping_nodes``, ``watchdog`` and ``clients`` are carried from ha.cf.
     """
 
@@ -299,7 +332,8 @@ class Membership:
     links: tuple[HeartbeatLink, ...] = ()
     authentication: Authentication
     failback: Failback = Failback.OFF
-    lease_s: Seconds = 5.0
+    takeover: Takeover = Takeover.FAST
+    lease_s: Seconds = LEASE_DEFAULT_S
     restart_grace_s: Seconds = 5.0
     ping_nodes: tuple[str, ...] = ()
     watchdog: str | None = None
@@ -431,11 +465,13 @@ class BusSettings:
 class Cluster:
     """One configuration, the same on every director.
 
-    ``resource_path``: directories that are searched for resource scripts, in order.
-    ``source``: the file or directory that it was read from, for messages only.
+    ``witnesses`` vote and hold nothing: a membership process alone. ``resource_path``: directories
+    that are searched for resource scripts, in order. ``source``: the file or directory that it was
+    read from, for messages only.
     """
 
     directors: tuple[Director, ...]
+    witnesses: tuple[Director, ...] = ()
     membership: Membership
     vip: VipSettings = field(default_factory=VipSettings)
     bus: BusSettings = field(default_factory=BusSettings)
@@ -444,14 +480,24 @@ class Cluster:
     resource_path: tuple[str, ...] = ("/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d")
     source: str = ""
 
+    @property
+    def voters(self) -> tuple[Director, ...]:
+        """All that send heartbeats: directors, then witnesses."""
+        return (*self.directors, *self.witnesses)
+
+    @property
+    def has_majority(self) -> bool:
+        """Whether a majority grants each lease: with three or more voters."""
+        return len(self.voters) >= MAJORITY_VOTERS_MIN
+
     def director(self, name: str) -> Director | None:
-        """Return the director of this name, or None."""
-        return next((d for d in self.directors if d.name == name), None)
+        """Return the director or witness of this name, or None."""
+        return next((d for d in self.voters if d.name == name), None)
 
     def group(self, name: str) -> ResourceGroup | None:
         """Return the resource group of this name, or None."""
         return next((g for g in self.groups if g.name == name), None)
 
     def peers_of(self, node: str) -> tuple[Director, ...]:
-        """Return all directors but this one, in the order of the configuration."""
-        return tuple(d for d in self.directors if d.name != node)
+        """Return all directors and witnesses but this one, in the order of the configuration."""
+        return tuple(d for d in self.voters if d.name != node)

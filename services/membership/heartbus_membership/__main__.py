@@ -30,7 +30,7 @@ async def serve(context: Context) -> None:
             f"{GROUPS_MAX}: join groups that move together"
         )
     boot_id = files.read_boot_id()
-    state_file = files.StateFile(context.state_dir)
+    state_file = files.StateFile(context.state_dir, boot_id=boot_id)
     try:
         incarnation = state_file.next_incarnation(wall_ms=time.time_ns() // 1_000_000)
     except (OSError, ValueError) as error:

@@ -102,10 +102,10 @@ class Vote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersistVote:
-    """Write to disk whom we support, before any heartbeat says so; None: nobody any more."""
+    """Write to disk whom we support, before any heartbeat says so."""
 
     group: str
-    vote: Vote | None
+    vote: Vote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

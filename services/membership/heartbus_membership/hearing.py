@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from heartbus_membership.claims import PeerReport
 from heartbus_membership.replay import Novelty, ReplayGuard
 from heartbus_membership.signing import Keyring
-from heartbus_membership.wire import Heartbeat, WireError, decode
+from heartbus_membership.wire import HeardMark, Heartbeat, WireError, decode, name_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class Hearing:
         self._peers = frozenset(peers)
         self._keyring = keyring
         self._groups_by_id = groups_by_id
+        self._our_id = name_id(node)
         self._replays = ReplayGuard()
         self.newest: dict[str, Heartbeat] = {}
         self.dropped: Counter[str] = Counter()
@@ -80,11 +81,27 @@ class Hearing:
         return Heard(peer=beat.node, link=link, leaving=beat.leaving, report=self._report(beat))
 
     def _report(self, beat: Heartbeat) -> PeerReport:
-        names = self._groups_by_id
+        names, our_id = self._groups_by_id, self._our_id
+        echoes = (
+            mark.sequence
+            for mark in beat.heard
+            if mark.peer == our_id and mark.incarnation == self._incarnation
+        )
         return PeerReport(
             incarnation=beat.incarnation,
             settled=beat.settled,
             claims={names[number]: claim for number, claim in beat.claims if number in names},
+            supports=frozenset(
+                names[number] for number, whom in beat.votes if whom == our_id and number in names
+            ),
+            echoed=next(echoes, None),
+        )
+
+    def marks(self) -> tuple[HeardMark, ...]:
+        """Return the newest heartbeat believed of each peer, for our own."""
+        return tuple(
+            HeardMark(peer=name_id(peer), incarnation=beat.incarnation, sequence=beat.sequence)
+            for peer, beat in self.newest.items()
         )
 
     def _drop(self, reason: str, detail: str) -> Dropped:

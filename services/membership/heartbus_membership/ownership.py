@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from heartbus.events import DirectorStatus, GroupView, HoldStatus, VipState
+from heartbus.events import DirectorStatus, GroupView, HoldStatus, Rung, VipState
 from heartbus.model import Timers
 from heartbus_membership.ballot import Ballot
 from heartbus_membership.claims import (
@@ -305,6 +305,15 @@ class Ownership:
         known.standby = standby
         return able
 
+    def why_not_ready(self, *, now_s: float) -> str:
+        """Return why ``may_hold`` is false, as far as one reason serves all groups."""
+        if self._view.stopping:
+            return "it stops"
+        if not self._view.settled:
+            return "it does not know yet who else is alive"
+        why = self._view.readiness.verdict(now_s=now_s)[1]
+        return why or "a start failed here, a better connected director is there, or no majority"
+
     # --- what is so ------------------------------------------------------------------------------
 
     @property
@@ -338,9 +347,17 @@ class Ownership:
         return None if ballot is None else self._view.voters_heard >= ballot.majority
 
     @property
-    def isolated(self) -> bool:
-        """Whether neither another director nor a ping node is heard, where there are such nodes."""
-        return self._view.isolated and self._view.alone
+    def voters_heard(self) -> int:
+        """Voters that are alive as far as we know, ourselves included."""
+        return self._view.voters_heard
+
+    def rung(self, *, bus: bool) -> Rung:
+        """Return what we have left; ``bus``: whether we are connected to it."""
+        if self.quorum is False:
+            return Rung.MINORITY
+        if self._view.peers and self._view.alone:
+            return Rung.ISOLATED if self._view.isolated else Rung.ALONE
+        return Rung.BUS if bus else Rung.LINKS
 
     @property
     def fence_wanted(self) -> frozenset[str]:

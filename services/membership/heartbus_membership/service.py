@@ -27,17 +27,35 @@ from heartbus.events import (
     Message,
     NodeDead,
     NodeLate,
-    NodeLeft,
+    QuorumGained,
+    QuorumLost,
     VipState,
 )
 from heartbus.log import RateLimit
-from heartbus.model import Cluster, Failback, ResourceGroup, ScriptResource
+from heartbus.model import (
+    EXPIRY_TAIL_S,
+    Cluster,
+    Failback,
+    ResourceGroup,
+    ScriptResource,
+    Takeover,
+)
 from heartbus_membership import leases as files
 from heartbus_membership import snapshot
-from heartbus_membership.claims import Effect, Grant, GroupRule, PersistEpoch, Revoke, SendHeartbeat
+from heartbus_membership.claims import (
+    Effect,
+    Grant,
+    GroupRule,
+    PersistEpoch,
+    PersistVote,
+    Revoke,
+    SendHeartbeat,
+    Vote,
+)
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.links import POINTS_AT_US, Links
+from heartbus_membership.orders import Orders
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, name_id
@@ -54,7 +72,7 @@ STOP_BLIND_WAIT_S: Final = 0.6
 LEAVING_BEATS: Final = 3
 LEAVING_SPACING_S: Final = 0.01
 LAG_MEMORY_S: Final = 10.0
-WITNESSES: Final = ("vip", "checker", "ipvs-agent")
+SIGNS_OF_LIFE: Final = ("vip", "checker", "ipvs-agent")
 """Services whose messages show that the host of a silent membership lives."""
 ASKED: Final = ("vip", "ipvs-agent")
 
@@ -95,11 +113,12 @@ class MembershipService:
         now_s = clock()
         standing = lease_file.standing(now_s=now_s)
         self._causes: dict[str, str | None] = {lease.group: lease.cause for lease in standing}
+        tail_s = EXPIRY_TAIL_S if settings.takeover is Takeover.STRICT else 0.0
         self._detector = FailureDetector(
             peers=self._peers,
             timers=self._timers,
             restart_grace_s=settings.restart_grace_s,
-            lease_s=settings.lease_s,
+            lease_s=settings.lease_s + tail_s,
             started_s=now_s,
         )
         self._ownership = Ownership(
@@ -113,7 +132,21 @@ class MembershipService:
             started_s=now_s,
             epochs=state_file.epochs,
             standing=[files.as_standing(lease) for lease in standing],
+            witnesses=tuple(w.name for w in cluster.witnesses),
+            tail_s=tail_s,
+            incarnation=incarnation,
+            votes=state_file.votes,
         )
+        self._orders = Orders(
+            node=node,
+            groups=cluster.groups,
+            ownership=self._ownership,
+            carry_out=self._carry_out,
+            clock=clock,
+        )
+        self._witnesses = frozenset(w.name for w in cluster.witnesses)
+        self._quorum: bool | None = None
+        self._unwritten_votes: dict[str, Vote] = {}
         self._hearing = Hearing(
             node=node,
             incarnation=incarnation,
@@ -169,9 +202,10 @@ class MembershipService:
 
     def _join_bus(self) -> None:
         self._bus.serve_state(self.snapshot)
+        self._orders.serve(self._bus)
         wanted = [subjects.state(self._node, "vip")]
         for peer in self._peers:
-            wanted += [subjects.state(peer, service) for service in WITNESSES]
+            wanted += [subjects.state(peer, service) for service in SIGNS_OF_LIFE]
         self._bus.subscribe(wanted, self._inbox)
         self._bus.on_connection(lambda _connected: self._wake_up())
 
@@ -249,6 +283,8 @@ class MembershipService:
             self._bus_connected = self._bus.connected
             self._carry_out(self._ownership.bus_changed(connected=self._bus_connected, now_s=now_s))
         self._carry_out(self._ownership.tick(now_s=now_s))
+        self._tell_quorum()
+        self._orders.turned()
         self._write_leases(now_s)
         if self._send_wanted or now_s >= self._next_beat_s:
             self._send_heartbeat(now_s)
@@ -289,11 +325,16 @@ class MembershipService:
             leaving=heard.leaving,
             now_s=now_s,
         )
-        self._announce(events, now_s)
-        if not heard.leaving:
-            self._carry_out(self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s))
+        cause = self._announce(events, now_s)
+        if heard.leaving:
+            effects = self._ownership.peer_left(heard.peer, heard.report, cause=cause, now_s=now_s)
+        else:
+            effects = self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s)
+        self._carry_out(effects)
 
-    def _announce(self, events: Iterable[NodeEvent], now_s: float) -> None:
+    def _announce(self, events: Iterable[NodeEvent], now_s: float) -> str | None:
+        """Tell the bus and the core; return the id of the last event."""
+        cause: str | None = None
         for event in events:
             cause = self._bus.publish(event)
             self._bus.publish_state()
@@ -303,19 +344,20 @@ class MembershipService:
                     status = DirectorStatus.LATE
                 case NodeDead():
                     status = DirectorStatus.DEAD
-                case NodeLeft():
-                    status = DirectorStatus.LEFT
                 case _:
-                    continue  # alive is told to the core with its report, links do not matter to it
+                    continue  # alive and left are told with their report, links do not matter to it
             self._carry_out(
                 self._ownership.peer_silent(event.director, status, cause=cause, now_s=now_s)
             )
+        return cause
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
                 case PersistEpoch():
                     self._remember(effect)
+                case PersistVote():
+                    self._unwritten_votes[effect.group] = effect.vote
                 case Grant():
                     self._granted(effect)
                 case Revoke():
@@ -330,6 +372,26 @@ class MembershipService:
         except OSError as error:
             # Worse than losing the epoch would be to let nobody take the group.
             self._say("epoch.unwritten", "epoch", level="error", error=str(error))
+
+    def _write_votes(self) -> None:
+        """Keep what we promise over a restart; what cannot be written is not said either."""
+        for group, vote in list(self._unwritten_votes.items()):
+            try:
+                self._state_file.remember_vote(group, vote)
+                del self._unwritten_votes[group]
+            except OSError as error:
+                self._say("vote.unwritten", "vote", level="error", error=str(error))
+
+    def _tell_quorum(self) -> None:
+        before, self._quorum = self._quorum, self._ownership.quorum
+        if self._quorum is None or self._quorum == before:
+            return
+        heard, voters = self._ownership.voters_heard, len(self._peers) + 1
+        if self._quorum:
+            self._bus.publish(QuorumGained(heard=heard, voters=voters))
+        elif before is not None:
+            self._bus.publish(QuorumLost(heard=heard, voters=voters))
+        self._bus.publish_state()
 
     def _granted(self, effect: Grant) -> None:
         event = GroupGranted(
@@ -364,6 +426,7 @@ class MembershipService:
         self._sequence += 1
         self._send_wanted = False
         self._next_beat_s = now_s + self._timers.keepalive_s
+        self._write_votes()
         claims = self._ownership.claims(now_s=now_s)
         beat = Heartbeat(
             node=self._node,
@@ -375,7 +438,14 @@ class MembershipService:
             deadtime_ms=round(self._timers.deadtime_s * 1000),
             config_digest=bytes.fromhex(self._digest),
             claims=tuple((self._group_ids[name], claim) for name, claim in claims.items()),
+            heard=self._hearing.marks(),
+            votes=tuple(
+                (self._group_ids[name], name_id(whom))
+                for name, whom in self._ownership.votes(now_s=now_s).items()
+                if name not in self._unwritten_votes
+            ),
         )
+        self._ownership.beat_sent(self._sequence, now_s=now_s)
         self._links.send(encode(beat, self._keyring))
 
     # --- the bus ---------------------------------------------------------------------------------
@@ -417,9 +487,16 @@ class MembershipService:
             incarnation=self._incarnation,
             digest=self._digest,
             ready=self._ownership.is_ready(now_s=now_s),
+            witness=self._node in self._witnesses,
         )
         others = (
-            snapshot.peer_view(p, detector=self._detector, beat=newest.get(p), now_s=now_s)
+            snapshot.peer_view(
+                p,
+                detector=self._detector,
+                beat=newest.get(p),
+                witness=p in self._witnesses,
+                now_s=now_s,
+            )
             for p in self._peers
         )
         return MembershipState(
@@ -432,6 +509,8 @@ class MembershipService:
             config_digest=self._digest,
             lag_s=self._lag_s,
             dropped=dict(self._hearing.dropped),
+            quorum=self._ownership.quorum,
+            rung=self._ownership.rung(bus=self._bus.connected),
         )
 
     def _leases(self) -> tuple[Lease, ...]:

@@ -30,6 +30,7 @@ from heartbus.model import (
     SerialLink,
     Timers,
     UnicastLink,
+    default_lease_s,
 )
 
 HA_CF: Final = "ha.cf"
@@ -136,6 +137,7 @@ def _membership(ha: HaCf, keys: AuthKeys, report: Report) -> Membership:
             keys=tuple(key.value for key in keys.keys),
         ),
         failback=_failback(ha, report),
+        lease_s=default_lease_s(_timers(ha), voters=len(ha.nodes)),
         ping_nodes=tuple(node.value for node in ha.ping_nodes),
         watchdog=ha.watchdog.value if ha.watchdog else None,
         clients=tuple(client.value for client in ha.clients),

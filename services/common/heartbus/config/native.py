@@ -52,9 +52,11 @@ from heartbus.model import (
     ScriptResource,
     SerialLink,
     SupervisedClient,
+    Takeover,
     Timers,
     UnicastLink,
     VipSettings,
+    default_lease_s,
 )
 
 LINE_CHARS_MAX: Final = 64 * 1024
@@ -64,6 +66,7 @@ KEY_PARTS_MAX: Final = 32
 _LONG_KEY: Final = re.compile(rf"(?:[\w\"'-]{{1,64}}[ \t]{{0,8}}\.[ \t]{{0,8}}){{{KEY_PARTS_MAX}}}")
 
 TIMER_PROFILE_DEFAULT: Final = "lan"
+LEASE_NOT_GIVEN_S: Final = 0.0
 LINK_KINDS: Final = ("bcast", "ucast", "serial")
 LIFETIME_MAX_S: Final = 3600
 
@@ -104,14 +107,16 @@ class _Reader:
             vip = read_vip(document.table("vip"))
         bus = read_bus(document.table("bus"))
         with self._refusing("directors", "groups"):
-            directors = self._directors(document.tables("directors"))
+            directors = self._directors("directors", document.tables("directors"))
+            witnesses = self._directors("witnesses", document.tables("witnesses"))
         draft = Draft(groups=[], services=[])
         with self._refusing("groups", "services"):
             self._services(document.tables("virtual_services"), draft)
             self._groups(document.tables("groups"), draft)
         cluster = Cluster(
             directors=directors,
-            membership=membership,
+            witnesses=witnesses,
+            membership=_with_lease_default(membership, len(directors) + len(witnesses)),
             vip=vip,
             bus=bus,
             groups=tuple(group.value for group in draft.groups),
@@ -144,14 +149,14 @@ class _Reader:
     def _place(self, path: Path) -> Place:
         return self._toml.place(self._tables.get(path[:2], path[:2]) + path[2:])
 
-    def _directors(self, tables: list[Table]) -> tuple[Director, ...]:
+    def _directors(self, key: str, tables: list[Table]) -> tuple[Director, ...]:
         directors: list[Director] = []
         for table in tables:
             name = table.required("name", table.text("name", node_name))
             address = table.text("address", host)
             table.close()
             if name is not None:
-                self._tables["directors", len(directors)] = table.path
+                self._tables[key, len(directors)] = table.path
                 directors.append(Director(name=name, address=address))
         return tuple(directors)
 
@@ -186,6 +191,7 @@ class _Reader:
             links=tuple(link for link in links if link is not None),
             authentication=self._authentication(table.table("authentication")),
             failback=table.choice("failback", Failback) or Failback.OFF,
+            takeover=table.choice("takeover", Takeover) or Takeover.FAST,
             ping_nodes=tuple(table.texts("ping_nodes", host)),
             watchdog=table.text("watchdog", absolute_path),
             clients=tuple(filter(None, map(_client, table.tables("clients")))),
@@ -201,7 +207,7 @@ class _Reader:
         table.close()
         return dataclasses.replace(
             membership,
-            lease_s=membership.lease_s if lease_s is None else lease_s,
+            lease_s=LEASE_NOT_GIVEN_S if lease_s is None else lease_s,
             restart_grace_s=membership.restart_grace_s if grace_s is None else grace_s,
         )
 
@@ -245,6 +251,14 @@ class _Reader:
                 f"mode {file.mode:03o}: group or others may read the secret; allowed should be 600",
             )
         return file.text.removesuffix("\n").encode("utf-8", "surrogateescape")
+
+
+def _with_lease_default(membership: Membership, voters: int) -> Membership:
+    if membership.lease_s != LEASE_NOT_GIVEN_S:
+        return membership
+    return dataclasses.replace(
+        membership, lease_s=default_lease_s(membership.timers, voters=voters)
+    )
 
 
 def read_timers(table: Table) -> Timers:

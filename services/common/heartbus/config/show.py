@@ -74,6 +74,10 @@ def _text(cluster: Cluster) -> Iterator[str]:
     yield "Directors"
     for director in cluster.directors:
         yield f"  {director.name:<40} {director.address or '(looked up by name)'}"
+    if cluster.witnesses:
+        yield "Witnesses"
+    for witness in cluster.witnesses:
+        yield f"  {witness.name:<40} {witness.address or '(looked up by name)'}"
     yield ""
     yield from _membership(cluster.membership)
     yield ""

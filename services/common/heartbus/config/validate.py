@@ -35,6 +35,10 @@ RECEIVE_CHARS_MAX: Final = 1000
 GROUP_NAME_CHARS_MAX: Final = 255
 DEADTIME_PER_KEEPALIVE: Final = 2
 """Heartbeat: deadtime must be above this many keepalives, or one lost packet is a death."""
+LEASE_KEEPALIVES_MIN: Final = 4
+"""A majority renews a lease with every heartbeat and its echo: two may be lost or late."""
+VOTERS_MAX: Final = 16
+"""A heartbeat names the newest heartbeat of each other voter."""
 REFRESHES_PER_LIFETIME: Final = 2
 """An address must survive one lost refresh."""
 
@@ -60,8 +64,10 @@ def _directors(cluster: Cluster, places: Places, report: Report) -> None:
     if not cluster.directors:
         report.error(places.at("directors"), "no director; at least one node is needed")
     seen: set[str] = set()
-    for index, director in enumerate(cluster.directors):
-        at = places.at("directors", index, "name")
+    entries = [("directors", index, d) for index, d in enumerate(cluster.directors)]
+    entries += [("witnesses", index, d) for index, d in enumerate(cluster.witnesses)]
+    for key, index, director in entries:
+        at = places.at(key, index, "name")
         if not is_host_name(director.name):
             report.error(
                 at, f"{shown(director.name)} is no host name; allowed are letters, digits, -, dots"
@@ -69,6 +75,22 @@ def _directors(cluster: Cluster, places: Places, report: Report) -> None:
         if director.name in seen:
             report.error(at, f"{shown(director.name)} is named twice; each director has one entry")
         seen.add(director.name)
+    if len(cluster.voters) > VOTERS_MAX:
+        report.error(
+            places.at("directors"),
+            f"{len(cluster.voters)} directors and witnesses; allowed are {VOTERS_MAX} or fewer",
+        )
+    if cluster.witnesses and not cluster.has_majority:
+        report.warning(
+            places.at("witnesses", 0, "name"),
+            "one director and a witness make no majority: the witness changes nothing",
+        )
+    elif cluster.has_majority and len(cluster.voters) % 2 == 0:
+        report.note(
+            places.at("directors"),
+            f"{len(cluster.voters)} voters survive the loss of no more of them than"
+            f" {len(cluster.voters) - 1} would",
+        )
 
 
 def _timers(cluster: Cluster, places: Places, report: Report) -> None:
@@ -104,6 +126,15 @@ def _timers(cluster: Cluster, places: Places, report: Report) -> None:
 def _lease(cluster: Cluster, places: Places, report: Report) -> None:
     membership = cluster.membership
     timers = membership.timers
+    if cluster.has_majority:
+        if membership.lease_s < LEASE_KEEPALIVES_MIN * timers.keepalive_s:
+            report.error(
+                places.at("membership", "lease"),
+                f"{membership.lease_s:g} s is below {LEASE_KEEPALIVES_MIN} x keepalive; allowed is"
+                f" {LEASE_KEEPALIVES_MIN * timers.keepalive_s:g} s or more, or one lost heartbeat"
+                " ends a lease",
+            )
+        return
     # A peer counts from the last heartbeat that it heard, a lease from the last that was due.
     bound_s = membership.restart_grace_s + timers.deadtime_s - 2 * timers.keepalive_s
     if membership.lease_s > bound_s:
