@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
 
 from heartbus.bus import Bus
 from heartbus.commands import refused
@@ -22,6 +23,9 @@ from heartbus.events import (
 from heartbus.model import ResourceGroup
 from heartbus_membership.claims import Effect
 from heartbus_membership.ownership import Ownership
+
+READY_WAIT_S: Final = 1.0
+"""Who has just handed over, or just started, is ready a heartbeat or two later."""
 
 
 class Orders:
@@ -61,9 +65,7 @@ class Orders:
             case TakeOver():
                 return await self._takeover(self._in_scope(command.scope), within_s)
             case FailBack():
-                foreign = self._in_scope(GroupScope.FOREIGN)
-                back = [g for g in foreign if self._preferred[g] in self._ownership.others_ready(g)]
-                return await self._failback(foreign, back, within_s)
+                return await self._failback(self._in_scope(GroupScope.FOREIGN), within_s)
 
     def _in_scope(self, scope: GroupScope) -> list[str]:
         if scope is GroupScope.ALL:
@@ -73,20 +75,27 @@ class Orders:
 
     async def _standby(self, groups: list[str], within_s: float) -> CommandOutcome:
         held = [g for g in groups if self._holder(g) == self._node]
-        stuck = [g for g in held if not self._ownership.others_ready(g)]
+        stuck = await self._without(held, self._ownership.others_ready, within_s)
         if stuck:
             return refused(f"no other director is ready to take {', '.join(stuck)}")
         return await self._move_away(groups, held, within_s)
 
-    async def _failback(
-        self, foreign: list[str], back: list[str], within_s: float
-    ) -> CommandOutcome:
+    async def _failback(self, foreign: list[str], within_s: float) -> CommandOutcome:
         held = [g for g in foreign if self._holder(g) == self._node]
-        stuck = [g for g in held if g not in back]
+        stuck = await self._without(
+            held, lambda g: self._preferred[g] in self._ownership.others_ready(g), within_s
+        )
         if stuck:
             owners = ", ".join(sorted({self._preferred[g] for g in stuck}))
             return refused(f"{owners} is not ready to take {', '.join(stuck)}")
         return await self._move_away(held, held, within_s)
+
+    async def _without(
+        self, groups: list[str], ready: Callable[[str], object], within_s: float
+    ) -> list[str]:
+        """Return the groups for which nobody gets ready in a moment."""
+        await self._wait(lambda: all(map(ready, groups)), min(within_s, READY_WAIT_S))
+        return [g for g in groups if not ready(g)]
 
     async def _move_away(
         self, groups: Collection[str], held: Collection[str], within_s: float
@@ -102,9 +111,11 @@ class Orders:
         return self._outcome(held, done=done, message=told, took_s=self._clock() - begun_s)
 
     async def _takeover(self, groups: list[str], within_s: float) -> CommandOutcome:
-        now_s = self._clock()
         wanted = [g for g in groups if self._holder(g) != self._node]
-        unable = [g for g in wanted if not self._ownership.may_hold(g, now_s=now_s)]
+        unable = await self._without(
+            wanted, lambda g: self._ownership.may_hold(g, now_s=self._clock()), within_s
+        )
+        now_s = self._clock()
         if unable:
             why = self._ownership.why_not_ready(now_s=now_s)
             return refused(f"{self._node} cannot hold {', '.join(unable)}: {why}")

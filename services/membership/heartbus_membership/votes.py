@@ -42,6 +42,7 @@ def promise_s(lease_s: float, *, tail_s: float) -> float:
 class _Promise:
     vote: Vote
     until_s: float
+    heard: bool = True
 
 
 class Voter:
@@ -61,14 +62,16 @@ class Voter:
         self._promise_s = promise_s
         self._bound_until_s = started_s + promise_s if remembered is None else started_s
         self._promises = {
-            group: _Promise(vote, started_s + promise_s)
+            group: _Promise(vote, started_s + promise_s, heard=False)
             for group, vote in (remembered or {}).items()
         }
 
     def supports(self, group: str, *, now_s: float) -> str | None:
-        """Return whom we support, None if nobody, or no longer."""
+        """Return whom we support; None if nobody, no longer, or one not heard since our start."""
         promise = self._promises.get(group)
-        return None if promise is None or now_s >= promise.until_s else promise.vote.candidate
+        if promise is None or not promise.heard or now_s >= promise.until_s:
+            return None
+        return promise.vote.candidate
 
     def may_support(self, group: str, candidate: str, *, now_s: float) -> bool:
         """Whether no promise to somebody else is in the way."""

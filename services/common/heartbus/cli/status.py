@@ -36,6 +36,13 @@ COLLECT_S: Final = 1.5
 STALE_S: Final = 3.0
 UNKNOWN: Final = "unknown"
 
+_RUNGS: Final = {
+    "bus": "all",
+    "links": "[yellow]all, but the bus is lost[/]",
+    "alone": "[yellow]no other director[/]",
+    "isolated": "[red]nobody: isolated[/]",
+    "minority": "[red]no majority[/]",
+}
 _HEALTH_STYLE: Final = {Health.UP: "green", Health.DOWN: "red", Health.UNKNOWN: "yellow"}
 
 
@@ -145,6 +152,9 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "age_s": None if age_s is None else round(age_s, 3),
         "config_digest": own.config_digest if own else None,
         "lag_s": own.lag_s if own else None,
+        "witness": own.directors[0].witness if own and own.directors else None,
+        "quorum": own.quorum if own else None,
+        "rung": str(own.rung) if own else UNKNOWN,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
     }
 
@@ -206,7 +216,9 @@ def _real_server(
 def screen(view: ClusterView, *, now_s: float) -> RenderableType:
     """Return the status as tables for a terminal."""
     content = document(view, now_s=now_s)
-    directors = Table("director", "seen by the others", "age", "lag", "holds", title="Directors")
+    directors = Table(
+        "director", "seen by the others", "sees", "age", "lag", "holds", title="Directors"
+    )
     for row in content["directors"]:
         seen = ", ".join(
             f"{observer.split('.')[0]}: {opinion}"
@@ -216,9 +228,10 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
         directors.add_row(
             escape(row["name"]),
             escape(seen) or UNKNOWN,
+            _RUNGS.get(row["rung"], UNKNOWN),
             UNKNOWN if row["age_s"] is None else f"{row['age_s']:.1f} s",
             UNKNOWN if row["lag_s"] is None else f"{row['lag_s'] * 1000:.0f} ms",
-            UNKNOWN if row["holds"] is None else escape(", ".join(row["holds"])) or "-",
+            _held(row),
         )
     groups = Table("group", "holder", "epoch", "why", title="Resource groups")
     for row in content["groups"]:
@@ -230,6 +243,12 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             escape(row["reason"]),
         )
     return Group(directors, groups, *(_service_table(row) for row in content["virtual_services"]))
+
+
+def _held(row: dict[str, Any]) -> str:
+    if row["witness"]:
+        return "(witness)"
+    return UNKNOWN if row["holds"] is None else escape(", ".join(row["holds"])) or "-"
 
 
 def _service_table(row: dict[str, Any]) -> Table:
