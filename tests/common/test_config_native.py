@@ -33,6 +33,7 @@ from heartbus.model import (
     ScriptResource,
     SerialLink,
     SorryServer,
+    Takeover,
     Timers,
     TransportProtocol,
     UnicastLink,
@@ -85,6 +86,30 @@ def test_what_is_not_written_has_the_default(tmp_path: Path) -> None:
 
 def test_a_quiet_file_is_met_with_silence(tmp_path: Path) -> None:
     assert remarks(tmp_path, BASE) == []
+
+
+WITNESS = """\
+[[witnesses]]
+name = "w"
+address = "10.0.0.3"
+"""
+
+
+def test_a_witness_makes_a_majority_and_a_shorter_lease(tmp_path: Path) -> None:
+    cluster = read(tmp_path, BASE + WITNESS)
+    assert [(w.name, w.route_host) for w in cluster.witnesses] == [("w", "10.0.0.3")]
+    assert cluster.has_majority
+    assert [d.name for d in cluster.peers_of("a")] == ["b", "w"]
+    assert cluster.membership.lease_s == 2.0
+    slow = BASE.replace("[membership]", '[membership]\ntimers = "classic"')
+    assert read(tmp_path, slow + WITNESS).membership.lease_s == 10.0, "five keepalives"
+    assert remarks(tmp_path, BASE + WITNESS) == []
+
+
+def test_takeover_is_fast_or_strict(tmp_path: Path) -> None:
+    assert read(tmp_path, BASE).membership.takeover is Takeover.FAST
+    strict = BASE.replace("[membership]", '[membership]\ntakeover = "strict"')
+    assert read(tmp_path, strict).membership.takeover is Takeover.STRICT
 
 
 MEMBERSHIP = """\
@@ -463,6 +488,35 @@ def changed(old: str, new: str) -> str:
             changed("[membership]", "[membership]\nlease = 6"),
             "error heartbus.toml:7: membership.lease: 6 s is above restart_grace + deadtime"
             " - 2 x keepalive; allowed is 5.15 s or less, or an address could be held twice",
+        ),
+        (
+            changed("[membership]", "[membership]\nlease = 0.2") + WITNESS,
+            "error heartbus.toml:7: membership.lease: 0.2 s is below 4 x keepalive; allowed is"
+            " 0.3 s or more, or one lost heartbeat ends a lease",
+        ),
+        (
+            changed("[membership]", '[membership]\ntakeover = "slow"'),
+            "error heartbus.toml:7: membership.takeover: 'slow' is not allowed; allowed is fast,"
+            " strict",
+        ),
+        (
+            BASE + WITNESS.replace('"w"', '"b"'),
+            "error heartbus.toml:12: witnesses[0].name: 'b' is named twice; each director has one"
+            " entry",
+        ),
+        (
+            changed('[[directors]]\nname = "b"\naddress = "10.0.0.2"\n', "") + WITNESS,
+            "warning heartbus.toml:9: witnesses[0].name: one director and a witness make no"
+            " majority: the witness changes nothing",
+        ),
+        (
+            BASE + WITNESS + WITNESS.replace('"w"', '"x"'),
+            "note heartbus.toml:1: directors: 4 voters survive the loss of no more of them than 3"
+            " would",
+        ),
+        (
+            BASE + "".join(WITNESS.replace('"w"', f'"w{n}"') for n in range(15)),
+            "error heartbus.toml:1: directors: 17 directors and witnesses; allowed are 16 or fewer",
         ),
         (
             changed("[membership]", '[membership]\nkeepalive = "150ms"'),

@@ -117,6 +117,7 @@ def _membership(membership: Membership) -> Iterator[str]:
     yield _row("  deadtime", f"{timers.deadtime_s:g} s")
     yield _row("  initdead", f"{timers.initdead_s:g} s")
     yield _row("  failback", str(membership.failback))
+    yield _row("  takeover", str(membership.takeover))
     yield _row(
         "  lease", f"{membership.lease_s:g} s, restart grace {membership.restart_grace_s:g} s"
     )
