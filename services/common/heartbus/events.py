@@ -99,6 +99,25 @@ class LinkDown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PingNodeUp:
+    """A ping node answers the sender, for the first time or again; a group: one of its members."""
+
+    kind: ClassVar[str] = "pingnode.up"
+    ping_node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingNodeDown:
+    """A ping node (of a group: every member) did not answer the sender for deadping."""
+
+    kind: ClassVar[str] = "pingnode.down"
+    ping_node: str
+    silent_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupGranted:
     """The sending director may hold a resource group, under this epoch, while it renews."""
 
@@ -264,6 +283,8 @@ Event = (
     | NodeLeft
     | LinkUp
     | LinkDown
+    | PingNodeUp
+    | PingNodeDown
     | GroupGranted
     | GroupRevoked
     | VipAcquired
@@ -317,6 +338,28 @@ class LinkView:
     problem: str | None = None
 
 
+class PingStatus(enum.StrEnum):
+    """What the sender knows of a ping node. ``unknown``: not asked long enough yet to say."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingNodeView:
+    """One ping node as the sender reaches it. ``members_heard``: members that answer now.
+
+    ``silent_s`` None: it never answered. ``problem``: why it cannot be asked, if it cannot.
+    """
+
+    name: str
+    status: PingStatus
+    silent_s: float | None = None
+    members_heard: tuple[str, ...] = ()
+    problem: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupView:
     """Who holds a resource group, as the sender sees it; ``holder`` None: nobody known."""
@@ -354,6 +397,7 @@ class MembershipState:
     config_digest: str
     lag_s: float = 0.0
     dropped: dict[str, int] = field(default_factory=dict)
+    ping_nodes: tuple[PingNodeView, ...] = ()
 
 
 class HoldStatus(enum.StrEnum):
