@@ -39,6 +39,7 @@ from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.links import POINTS_AT_US, Links
 from heartbus_membership.ownership import Ownership
+from heartbus_membership.pinging import Pinger
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, group_id
 
@@ -121,6 +122,7 @@ class MembershipService:
             keyring=self._keyring,
             groups_by_id={number: name for name, number in self._group_ids.items()},
         )
+        self._pinger = Pinger(settings, bus=bus, log=log, clock=clock)
         self._tick_s = min(self._timers.keepalive_s, settings.lease_s / 4, TICK_S_MAX)
         self._next_tick_s = now_s
         self._next_beat_s = now_s
@@ -158,7 +160,7 @@ class MembershipService:
             on_ready()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                work = [self._beat(), self._follow_bus(), self._repair_links()]
+                work = [self._beat(), self._follow_bus(), self._repair_links(), self._pinger.run()]
                 running = [tasks.create_task(job) for job in work]
                 await stopping.wait()
                 await self._leave()
@@ -432,6 +434,7 @@ class MembershipService:
             config_digest=self._digest,
             lag_s=self._lag_s,
             dropped=dict(self._hearing.dropped),
+            ping_nodes=self._pinger.views(),
         )
 
     def _leases(self) -> tuple[Lease, ...]:
