@@ -3,13 +3,15 @@
 One socket per family: raw (needs CAP_NET_RAW), and where that is refused a datagram socket of the
 kind that ping(8) uses without privilege (``net.ipv4.ping_group_range`` must allow our group; the
 kernel then fills in the identifier and, for IPv4, strips the IP header). Raw sockets see every
-answer that reaches the host, so the kernel is told to pass echo replies only, what is read at once
-is bounded, and after each reading the socket rests: a flood costs messages, not processor time.
+answer that reaches the host, so the kernel is told to pass echo replies with our identifier only.
+What is read at once is bounded, and after each reading the socket rests: a flood by somebody who
+has overheard the identifier may cost answers, not processor time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
 import socket
@@ -30,6 +32,14 @@ SECRET_BYTES: Final = 32
 SOL_RAW: Final = 255  # linux/socket.h
 ICMP_FILTER: Final = 1  # linux/icmp.h
 ICMPV6_FILTER: Final = 1  # linux/icmpv6.h
+SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
+_INSTRUCTION: Final = struct.Struct("=HBBI")  # struct sock_filter of linux/filter.h, as these
+_LDX_IPV4_HEADER_BYTES: Final = 0xB1  # BPF_LDX | BPF_B | BPF_MSH
+_LD_HALF_AT_X: Final = 0x48  # BPF_LD | BPF_H | BPF_IND
+_LD_HALF: Final = 0x28  # BPF_LD | BPF_H | BPF_ABS
+_JUMP_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_RETURN: Final = 0x06  # BPF_RET | BPF_K
+_AT_IDENTIFIER: Final = 4
 
 REFUSED: Final = frozenset({errno.EPERM, errno.EACCES})
 WHAT_TO_DO: Final = (
@@ -111,7 +121,7 @@ class IcmpSockets:
             if not wanted or family.version in self._sockets:
                 continue
             try:
-                opened = _open(family)
+                opened = _open(family, self._identifier)
             except OSError as error:
                 advice = f"; {WHAT_TO_DO}" if error.errno in REFUSED else ""
                 problems.append(f"IPv{family.version}: {_words(error)}{advice}")
@@ -206,7 +216,7 @@ async def resolve(host: str, *, ipv6: bool) -> Address:
     return _address(usable[0][4])
 
 
-def _open(family: echo.Family) -> _Socket:
+def _open(family: echo.Family, identifier: int) -> _Socket:
     domain = socket.AF_INET if family is echo.IPV4 else socket.AF_INET6
     protocol = socket.IPPROTO_ICMP if family is echo.IPV4 else socket.IPPROTO_ICMPV6
     try:
@@ -222,7 +232,21 @@ def _open(family: echo.Family) -> _Socket:
         blocked = [0xFFFFFFFF] * 8  # a bit for each type, set: blocked (RFC 3542, section 3.2)
         blocked[family.reply >> 5] &= ~(1 << (family.reply & 31))
         raw.setsockopt(socket.IPPROTO_ICMPV6, ICMPV6_FILTER, struct.pack("=8I", *blocked))
+    _pass_only(raw, family, identifier)
     return _Socket(family, raw, is_raw=True)
+
+
+def _pass_only(raw: socket.socket, family: echo.Family, identifier: int) -> None:
+    """Let the kernel drop what has not our identifier (socket(7), linux/filter.h)."""
+    if family is echo.IPV4:
+        load = [(_LDX_IPV4_HEADER_BYTES, 0, 0, 0), (_LD_HALF_AT_X, 0, 0, _AT_IDENTIFIER)]
+    else:
+        load = [(_LD_HALF, 0, 0, _AT_IDENTIFIER)]
+    compare = [(_JUMP_IF_EQUAL, 0, 1, identifier), (_RETURN, 0, 0, RECEIVE_BYTES)]
+    program = [*load, *compare, (_RETURN, 0, 0, 0)]
+    code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*step) for step in program))
+    filter_ = struct.pack("@HP", len(program), ctypes.addressof(code))
+    raw.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)
 
 
 def _version(address: Address) -> int:
