@@ -116,6 +116,19 @@ async def test_without_privilege_one_line_and_unknown_nodes() -> None:
     assert lines[0]["problem"] == refused
 
 
+async def test_without_privilege_even_a_name_without_address_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def resolve(host: str, *, ipv6: bool) -> Address:
+        raise OSError(None, "Name or service not known")
+
+    monkeypatch.setattr(pinging, "resolve", resolve)
+    async with running(plain("r1"), icmp=FakeIcmp(refused="IPv4: refused")) as table:
+        await until(lambda: table.view("r1").problem is not None)
+        await asyncio.sleep(0.8)  # longer than deadping and an interval
+        assert table.status("r1") is PingStatus.UNKNOWN
+
+
 async def test_a_question_that_cannot_be_sent_is_silence_with_a_reason() -> None:
     async with running(plain("192.0.2.1"), icmp=FakeIcmp(unreachable=True)) as table:
         await until(lambda: table.status("192.0.2.1") is PingStatus.DOWN)

@@ -8,14 +8,16 @@ number of directors. With
 we yield to a peer that has reached strictly more ping nodes than we do, of equally many, both sides
 settled, without interruption for
 
-    settle = max(2 K, SETTLE_MIN) + I (we may see a change so late) + I (and so may the peer)
+    settle = max(2 K, SETTLE_MIN) + I + (I + P)
 
-A ping node that dies for everybody is missed by each director P after the last answer to that
-director. These answers are at most I apart, and so are the two I above, one for each side; the news
-of a peer is at most K old, or 2 K when one heartbeat is lost. So a death that all share is never
-taken for a difference. After a gap in the news of a peer longer than a stall (``stall_s``, max(3 K,
-0.3 s)) the peer may have counted its ping nodes anew, or we may have: what it then says counts only
-from P after the gap. Equal again, silent, gone or unsettled: the waiting starts from nothing.
+2 K is how old the news of a peer is when one heartbeat is lost; I is how late we see a change, and
+I + P how long the peer may go on counting a ping node after the last answer that we both had: one
+more answer that only it got, or a stall of its own, gives it a deadping anew. So a ping node that
+dies, returns or flickers once for everybody moves nothing. With P for us to notice, a director that
+has lost its network alone yields after P + I + settle at the latest (and a heartbeat).
+
+A gap in the news of a peer longer than a stall (``stall_s``) starts the waiting from nothing; so
+do equal again, gone and unsettled.
 
 Nobody yields at equal reach, 0 of n on both sides included: there is no better place. What that
 case needs is ``isolated``: a director that reaches none of its ping nodes must not conclude from
@@ -52,7 +54,6 @@ class Standing:
 class _Peer:
     reach: Reach
     heard_s: float
-    counts_from_s: float
     better_since_s: float | None = None
 
 
@@ -63,9 +64,8 @@ class Connectivity:
         self, *, peers: Sequence[str], keepalive_s: float, interval_s: float, deadping_s: float
     ) -> None:
         self._order = tuple(peers)
-        self._deadping_s = deadping_s
         self._gap_s = stall_s(keepalive_s)
-        self._settle_s = max(2 * keepalive_s, SETTLE_MIN_S) + 2 * interval_s
+        self._settle_s = max(2 * keepalive_s, SETTLE_MIN_S) + 2 * interval_s + deadping_s
         self._own = NOBODY
         self._peers: dict[str, _Peer] = {}
 
@@ -82,7 +82,7 @@ class Connectivity:
         assert peer in self._order
         known = self._peers.get(peer)
         if known is None or now_s - known.heard_s > self._gap_s:
-            known = _Peer(reach, heard_s=now_s, counts_from_s=now_s + self._deadping_s)
+            known = _Peer(reach, heard_s=now_s)
             self._peers[peer] = known
         known.reach = reach
         known.heard_s = now_s
@@ -151,4 +151,4 @@ class Connectivity:
         peer = self._peers.get(name)
         if peer is None or peer.better_since_s is None or now_s - peer.heard_s > self._gap_s:
             return float("inf")
-        return max(peer.better_since_s, peer.counts_from_s) + self._settle_s
+        return peer.better_since_s + self._settle_s

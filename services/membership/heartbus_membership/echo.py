@@ -4,7 +4,7 @@ Sans-I/O. RFC 792 and RFC 4443. A question carries, as data,
 
     0   4   magic "HBpn"
     4   8   number of the question, counted from the start of this process, big-endian
-    12  16  BLAKE2b over number and target, keyed with a secret of this process
+    12  16  BLAKE2b over the number, keyed with a secret of this process
 
 and its sequence is the low half of the number. An answer counts only for a question that is still
 open, from the very address that was asked: neither other programs' answers nor forged ones do.
@@ -107,7 +107,7 @@ class Questions:
         self._asked += 1
         opened = self._open.setdefault(target, deque(maxlen=OPEN_MAX))
         opened.append(self._asked)
-        return self._asked & 0xFFFF, self._data(self._asked, target)
+        return self._asked & 0xFFFF, self._data(self._asked)
 
     def answered(self, target: str, reply: Reply) -> bool:
         """Return whether this reply, from this address, answers an open question; it closes it."""
@@ -117,7 +117,7 @@ class Questions:
         (number,) = _NUMBER.unpack_from(reply.data, len(MAGIC))
         if number not in opened or reply.sequence != number & 0xFFFF:
             return False
-        if not hmac.compare_digest(reply.data, self._data(number, target)):
+        if not hmac.compare_digest(reply.data, self._data(number)):
             return False
         opened.remove(number)
         return True
@@ -126,7 +126,7 @@ class Questions:
         """Close every question to a target that is asked no more."""
         self._open.pop(target, None)
 
-    def _data(self, number: int, target: str) -> bytes:
+    def _data(self, number: int) -> bytes:
         counted = _NUMBER.pack(number)
-        mac = hashlib.blake2b(counted + target.encode(), key=self._secret, digest_size=MAC_BYTES)
+        mac = hashlib.blake2b(counted, key=self._secret, digest_size=MAC_BYTES)
         return MAGIC + counted + mac.digest()

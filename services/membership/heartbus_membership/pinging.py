@@ -43,6 +43,11 @@ class _Member:
     problem: str | None = None
 
     @property
+    def wants_ipv6(self) -> bool:
+        """Whether it is, or as far as we know will be, asked over IPv6."""
+        return self.ipv6 if self.address is None else self.address.is_ipv6
+
+    @property
     def is_literal(self) -> bool:
         """Whether it is an address and not a name."""
         try:
@@ -182,10 +187,10 @@ class Pinger:
     # --- sockets and names -----------------------------------------------------------------------
 
     def _open(self) -> None:
-        addresses = [m.address for m in self._all() if m.address is not None]
+        members = self._all()
         problem = self._icmp.open(
-            ipv4=any(not address.is_ipv6 for address in addresses),
-            ipv6=any(address.is_ipv6 for address in addresses),
+            ipv4=any(not member.wants_ipv6 for member in members),
+            ipv6=any(member.wants_ipv6 for member in members),
             readable=self._woken.set,
         )
         if problem == self._problem:
