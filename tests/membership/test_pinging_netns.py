@@ -31,13 +31,18 @@ class Lan:
     """Director alice, two routers and mallory on one switch."""
 
     def __init__(self, lab: Lab) -> None:
-        lan = lab.switch("lan")
+        self.lab = lab
+        self.switch = lab.switch("lan")
         self.hosts: dict[str, Host] = {}
         self.links: dict[str, Link] = {}
         for number, name in enumerate(("alice", "router", "second", "mallory"), start=1):
             self.hosts[name] = lab.host(name)
             self.links[name] = lab.attach(
-                self.hosts[name], lan, "eth0", f"192.0.2.{number}/24", f"2001:db8::{number}/64"
+                self.hosts[name],
+                self.switch,
+                "eth0",
+                f"192.0.2.{number}/24",
+                f"2001:db8::{number}/64",
             )
         lab.name(ROUTER_6, "router6.example.org")
         lab.name(ROUTER, "router.example.org")
@@ -124,7 +129,12 @@ def test_a_group_with_one_dead_member_is_up(lan: Lan) -> None:
 
 
 @pytest.mark.parametrize(
-    "node", [plain(ROUTER_6), ("router6.example.org", ["router6.example.org"], True)]
+    "node",
+    [
+        plain(ROUTER_6),
+        plain("fe80::68:62ff:fe00:2%eth0"),  # of the router's MAC address, as the lab counts them
+        ("router6.example.org", ["router6.example.org"], True),
+    ],
 )
 def test_ipv6_by_address_and_by_name(lan: Lan, node: Node) -> None:
     alice = Running(lan.hosts["alice"], node)
@@ -133,6 +143,18 @@ def test_ipv6_by_address_and_by_name(lan: Lan, node: Node) -> None:
     alice.reaches(node[0], "down")
     lan.links["router"].heal()
     alice.reaches(node[0], "up")
+
+
+def test_a_link_local_address_waits_for_its_interface(lan: Lan) -> None:
+    alice = Running(lan.hosts["alice"], plain("fe80::68:62ff:fe00:2%eth7"))
+    alice.reaches("fe80::68:62ff:fe00:2%eth7", "down")
+    assert "no interface with this name" in alice.view("fe80::68:62ff:fe00:2%eth7")["problem"]
+    lan.hosts["alice"].ip("link set eth0 down", "link set eth0 name eth7", "link set eth7 up")
+    alice.reaches("fe80::68:62ff:fe00:2%eth7", "up")
+    lan.hosts["alice"].ip("link del eth7")
+    alice.reaches("fe80::68:62ff:fe00:2%eth7", "down")
+    lan.lab.attach(lan.hosts["alice"], lan.switch, "eth7")  # the same name, another number
+    alice.reaches("fe80::68:62ff:fe00:2%eth7", "up")
 
 
 def test_our_own_cable_is_down(lan: Lan) -> None:

@@ -97,7 +97,7 @@ def test_a_node_that_never_answered_is_down_a_deadping_after_the_first_question(
     assert core.deadline_passed(now_s=START_S + 13.9) == []
     (down,) = core.deadline_passed(now_s=START_S + 14)
     assert isinstance(down, PingNodeDown)
-    assert down.reason == "never answered in 4 s since our start (deadping)"
+    assert down.reason == "never answered, asked for 4 s (deadping)"
 
 
 def test_a_group_is_up_while_any_member_answers() -> None:

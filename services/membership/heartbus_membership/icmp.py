@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import ipaddress
 import os
 import socket
 import struct
@@ -206,6 +207,8 @@ async def resolve(host: str, *, ipv6: bool) -> Address:
         OSError: there is none.
 
     """
+    if (address := literal(host)) is not None:
+        return address
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ipv6 else socket.AF_UNSPEC
     found = await loop.getaddrinfo(host, None, family=family, type=socket.SOCK_DGRAM)
@@ -214,6 +217,23 @@ async def resolve(host: str, *, ipv6: bool) -> Address:
     if not usable:
         raise socket.gaierror(socket.EAI_NONAME, "no address")
     return _address(usable[0][4])
+
+
+def literal(host: str) -> Address | None:
+    """Return the address that this text is, None for a name.
+
+    Raises:
+        OSError: the interface of a link-local address is not there.
+
+    """
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    interface = getattr(parsed, "scope_id", None)
+    # Not by getaddrinfo: that of uvloop drops the scope.
+    scope = socket.if_nametoindex(interface) if interface else 0
+    return Address(str(parsed).partition("%")[0], scope)
 
 
 def _open(family: echo.Family, identifier: int) -> _Socket:

@@ -168,6 +168,8 @@ class Pinger:
                 continue
             asked = True
             member.problem = self._icmp.ask(member.address)
+            if member.problem is not None and member.address.scope:
+                member.look_up_s = now_s  # its interface may have been made anew
         if asked or self._nothing_to_ask(node, now_s):
             self._core.started(node, now_s=now_s)
 

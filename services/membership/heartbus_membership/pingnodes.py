@@ -205,7 +205,7 @@ class PingNodes:
         assert watched.started_s is not None
         if watched.heard_s is None:
             silent_s = now_s - watched.started_s
-            reason = f"never answered in {silent_s:.3g} s since our start (deadping)"
+            reason = f"never answered, asked for {silent_s:.3g} s (deadping)"
         else:
             silent_s = now_s - watched.heard_s
             reason = f"no answer for {silent_s:.3g} s (deadping)"
