@@ -200,6 +200,10 @@ def answer_to(question: bytes, *, data: bytes | None = None) -> bytes:
     return b"\0\0" + struct.pack("!H", total) + body
 
 
+def damaged(message: bytes) -> bytes:
+    return message[:-1] + bytes((message[-1] ^ 1,))
+
+
 def ip_packet(source: str, message: bytes) -> bytes:
     """Return an IPv4 packet to alice with any source address."""
     head = struct.pack(
@@ -241,16 +245,15 @@ def test_only_the_answer_to_our_question_from_the_asked_host_counts(lan: Lan) ->
             genuine = question_to(router)
             send(ip_packet(MALLORY, answer_to(genuine)))  # overheard, from its own address
             send(ip_packet(ROUTER, answer_to(genuine, data=os.urandom(28))))  # a guess
-            send(ip_packet(ROUTER, answer_to(genuine)[:-1] + b"\0"))  # damaged
+            send(ip_packet(ROUTER, damaged(answer_to(genuine))))
             send(ip_packet(ROUTER, b"\0\0" + b"\xff" * 1000))
         # Another program of alice's own that asks a host that does answer.
         assert a_foreign_ping(lan.hosts["alice"], SECOND).startswith(b"\0\0")
         time.sleep(DEADPING_S)
         assert alice.events() == [("pingnode.down", ROUTER)]
 
-        send(
-            ip_packet(ROUTER, answer_to(question_to(router)))
-        )  # right in everything: it would count
+        # Right in everything, so it counts: nothing else was wrong with the others.
+        send(ip_packet(ROUTER, answer_to(question_to(router))))
         alice.reaches(ROUTER, "up")
 
 
