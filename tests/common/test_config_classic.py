@@ -24,6 +24,7 @@ from heartbus.model import (
     Failback,
     ForwardingMethod,
     Membership,
+    PingNode,
     RealServer,
     ResourceGroup,
     SavedRulesResource,
@@ -105,7 +106,10 @@ CLUSTER = Cluster(
             keys=(AuthKey(id=1, method=AuthMethod.SHA1, secret=b"key-for-sha1-any-text-you-want"),),
         ),
         failback=Failback.OFF,
-        ping_nodes=("ping1.linux-ha.org", "ping2.linux-ha.org"),
+        ping_nodes=(
+            PingNode(name="ping1.linux-ha.org", members=("ping1.linux-ha.org",)),
+            PingNode(name="ping2.linux-ha.org", members=("ping2.linux-ha.org",)),
+        ),
         watchdog="/dev/watchdog",
         clients=(
             SupervisedClient(user="hacluster", command="/usr/lib/heartbeat/ccm"),
@@ -172,7 +176,6 @@ def test_the_classic_samples_load_as_written(tmp_path: Path) -> None:
         *HA_CF_REMARKS,
         "note ha.cf:14: respawn: ccm is built into heartbus; it is not started",
         "note ha.cf:15: respawn: ipfail is built into heartbus; it is not started",
-        "note ha.cf:16: ping: this version does not ask ping nodes yet",
         WEAK_KEY,
         no_rules(place),
         f"note www.cf:4: {AUTORELOAD}",
@@ -197,7 +200,6 @@ def test_the_samples_as_printed_load_into_the_same_cluster(tmp_path: Path) -> No
         "note ha.cf:15: respawn: ccm is built into heartbus; it is not started",
         "note ha.cf:16: respawn: ipfail is built into heartbus; it is not started",
         "warning ha.cf:17: ping: '....' is no host; left out (Heartbeat refuses it)",
-        "note ha.cf:17: ping: this version does not ask ping nodes yet",
         WEAK_KEY,
         "warning haresources:1: linuxha1: short for the node linuxha1.linux-ha.org of ha.cf;"
         " Heartbeat refuses short names",

@@ -27,6 +27,7 @@ from heartbus.model import (
     ForwardingMethod,
     HttpMethod,
     Membership,
+    PingNode,
     RealServer,
     SavedRulesResource,
     Scheduler,
@@ -121,7 +122,15 @@ deadtime = "2s"
 failback = "on"
 lease = 1
 restart_grace = 0
-ping_nodes = ["10.0.0.9"]
+ping_nodes = ["10.0.0.9", "2001:DB8::9"]
+deadping = "500ms"
+[[membership.ping_groups]]
+name = "routers"
+members = ["r1.example.org", "10.0.0.8"]
+[[membership.ping_groups]]
+name = "six"
+members = ["r1.example.org"]
+ipv6 = true
 [[membership.links]]
 kind = "ucast"
 interface = "eth0"
@@ -149,7 +158,13 @@ def test_membership(tmp_path: Path) -> None:
     )
     assert membership.failback is Failback.ON
     assert (membership.lease_s, membership.restart_grace_s) == (1.0, 0.0)
-    assert membership.ping_nodes == ("10.0.0.9",)
+    assert membership.ping_nodes == (
+        PingNode(name="10.0.0.9", members=("10.0.0.9",)),
+        PingNode(name="2001:db8::9", members=("2001:db8::9",)),
+        PingNode(name="routers", members=("r1.example.org", "10.0.0.8")),
+        PingNode(name="six", members=("r1.example.org",), ipv6=True),
+    )
+    assert membership.deadping_s == 0.5
     assert membership.links == (
         UnicastLink(interface="eth0", peer="10.0.0.2", port=1694),
         SerialLink(device="/dev/ttyS0", baud=9600),

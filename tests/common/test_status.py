@@ -18,6 +18,8 @@ from heartbus.events import (
     IpvsState,
     MembershipState,
     Message,
+    PingNodeView,
+    PingStatus,
     State,
     TableRealServer,
     TableService,
@@ -30,6 +32,12 @@ from tests.common.samples import sample_envelope
 NODE = "linuxha1.linux-ha.org"
 GROUP = "IPaddr::192.168.7.110/24"
 REASON = "GET /: 200 OK, but [/url] [bold] is not ok[a-z]+ \x1b[2J"
+PING_NODES = (
+    PingNodeView(name="r1", status=PingStatus.UP, silent_s=0.1234, members_heard=("r1",)),
+    PingNodeView(name="routers", status=PingStatus.UP, silent_s=0.2, members_heard=("r2",)),
+    PingNodeView(name="r3", status=PingStatus.DOWN, silent_s=9.0),
+    PingNodeView(name="r4[/]", status=PingStatus.UNKNOWN, problem="r4: no address \x1b[2J"),
+)
 
 
 def view_at(now_s: float) -> ClusterView:
@@ -61,6 +69,7 @@ def view_at(now_s: float) -> ClusterView:
             links=(),
             boot_id="b",
             config_digest="d",
+            ping_nodes=PING_NODES,
         ),
         VipState(groups=(held,)),
         CheckerState(verdicts=(verdict,)),
@@ -92,6 +101,19 @@ def test_what_is_old_is_unknown_and_not_remembered() -> None:
     (director,) = content["directors"]
     assert (director["holds"], director["seen_by"], director["age_s"]) == (None, {}, 100.0)
     assert UNKNOWN in shown(view_at(100.0), now_s=200.0)
+
+
+def test_ping_nodes_are_shown_as_each_director_sees_them() -> None:
+    content = document(view_at(100.0), now_s=100.5)
+    assert [row["name"] for row in content["ping_nodes"]] == ["r1", "routers", "r3", "r4[/]"]
+    assert content["ping_nodes"][1]["seen_by"] == {
+        NODE: {"status": "up", "silent_s": 0.2, "members_heard": ["r2"], "problem": None}
+    }
+    text = shown(view_at(100.0), now_s=100.5)
+    for words in ("Ping nodes", "r2 answers", "down", "9.0 s", "r4[/]", "r4: no address"):
+        assert words in text
+    assert "r1 answers" not in text, "its name says it already"
+    assert "Ping nodes" not in shown(view_at(100.0), now_s=200.0)
 
 
 def test_words_of_a_real_server_are_shown_as_they_are_and_move_no_cursor() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from heartbus import log
@@ -26,6 +26,7 @@ from heartbus.model import (
 )
 from heartbus.testing import MemoryBus, MemoryHub
 from heartbus_membership import leases as files
+from heartbus_membership.icmp import Address
 from heartbus_membership.links import Received
 from heartbus_membership.service import MembershipService
 from heartbus_membership.snapshot import LinkCondition
@@ -111,6 +112,49 @@ class FakeLinks:
 
     def close(self) -> None:
         self._readable = lambda: None
+
+
+@dataclass(slots=True)
+class FakeIcmp:
+    """Answers for those who are in ``answering``; ``refused``: what opening says."""
+
+    answering: set[Address] = field(default_factory=set)
+    refused: str | None = None
+    asked: list[Address] = field(default_factory=list)
+    forgotten: list[Address] = field(default_factory=list)
+    opened: set[str] = field(default_factory=set)
+    waiting: list[Address] = field(default_factory=list)
+    unreachable: bool = False
+    closed: bool = False
+    readable: Callable[[], None] = lambda: None
+
+    def open(self, *, ipv4: bool, ipv6: bool, readable: Callable[[], None]) -> str | None:
+        self.readable = readable
+        if self.refused is None:
+            self.opened |= {name for name, wanted in (("4", ipv4), ("6", ipv6)) if wanted}
+        return self.refused
+
+    def can_ask(self, address: Address) -> bool:
+        return ("6" if address.is_ipv6 else "4") in self.opened
+
+    def ask(self, address: Address) -> str | None:
+        self.asked.append(address)
+        if self.unreachable:
+            return f"sending to {address.text}: Network is unreachable"
+        if address in self.answering:
+            self.waiting.append(address)
+            asyncio.get_running_loop().call_soon(self.readable)
+        return None
+
+    def drain(self) -> list[Address]:
+        waiting, self.waiting = self.waiting, []
+        return waiting
+
+    def forget(self, address: Address) -> None:
+        self.forgotten.append(address)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeVip:

@@ -21,10 +21,14 @@ from heartbus.events import (
     NodeDead,
     NodeLate,
     NodeLeft,
+    PingNodeUp,
+    PingStatus,
 )
-from heartbus.model import ScriptResource
+from heartbus.model import PingNode, ScriptResource
 from heartbus_membership import leases as files
+from heartbus_membership import pinging
 from heartbus_membership import service as shell
+from heartbus_membership.icmp import Address
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import decode
 from tests.membership.fakes import (
@@ -32,6 +36,7 @@ from tests.membership.fakes import (
     GROUP,
     KEYS,
     Bench,
+    FakeIcmp,
     RunningDirector,
     bench,
     cluster_of,
@@ -236,3 +241,21 @@ async def test_unwritable_lease_file_does_not_end_the_service(table: Bench) -> N
     (first.directory / "leases.json").mkdir()
     await asyncio.sleep(0.3)
     assert holds(first)
+
+
+async def test_ping_nodes_are_asked_beside_the_heartbeats_and_shown(
+    table: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = Address("192.0.2.254")
+    icmp = FakeIcmp(answering={router})
+    monkeypatch.setattr(pinging, "IcmpSockets", lambda: icmp)
+    cluster = cluster_of("a")
+    nodes = (PingNode(name="router", members=(router.text,)),)
+    membership = replace(cluster.membership, ping_nodes=nodes, deadping_s=0.5)
+    a = table.start("a", replace(cluster, membership=membership))
+    await until(lambda: PingNodeUp in [type(event) for event in a.bus.published])
+    (view,) = state(a).ping_nodes
+    assert (view.name, view.status) == ("router", PingStatus.UP)
+    assert view.members_heard == (router.text,)
+    await a.stop()
+    assert icmp.closed

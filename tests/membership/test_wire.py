@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heartbus.config.validate import PING_MEMBERS_MAX
 from heartbus.model import Authentication, AuthKey, AuthMethod
 from heartbus_membership.claims import Claim, Phase
+from heartbus_membership.pingnodes import Reach
 from heartbus_membership.signing import MAC_BYTES, Keyring
 from heartbus_membership.wire import (
     DATAGRAM_BYTES_MAX,
     EPOCH_HEARD_MAX,
     GROUPS_MAX,
     NODE_BYTES_MAX,
-    REACH_MAX,
     VOTERS_MAX,
     HeardMark,
     Heartbeat,
@@ -68,9 +69,12 @@ def full_heartbeats(draw: st.DrawFn) -> Heartbeat:
     heard = tuple(mark for mark in heard if mark.peer != own_id)
     whom = st.sampled_from([own_id, *(mark.peer for mark in heard)])
     votes = tuple((group, draw(whom)) for group, _ in beat.claims if draw(st.booleans()))
-    configured = draw(st.integers(0, REACH_MAX))
-    reach = draw(st.none() | st.tuples(st.integers(0, configured), st.just(configured)))
-    return replace(beat, heard=heard, votes=votes, reach=reach)
+    configured = draw(st.integers(0, PING_MEMBERS_MAX))
+    reached = draw(st.integers(0, configured))
+    settled = draw(st.booleans())
+    reach = Reach(reached=reached if settled else 0, configured=configured, settled=settled)
+    reach_or_none = draw(st.sampled_from([reach, None]))
+    return replace(beat, heard=heard, votes=votes, reach=reach_or_none)
 
 
 BEAT = Heartbeat(
@@ -181,7 +185,7 @@ def test_every_shortened_datagram_is_refused(draw: st.DataObject) -> None:
 @pytest.mark.parametrize("method", AuthMethod)
 def test_one_group_fits_a_serial_line_of_9600_baud(method: AuthMethod) -> None:
     peer = HeardMark(peer=1, incarnation=1_700_000_000_000, sequence=7)
-    beat = replace(BEAT, heard=(peer,), reach=(2, 2))
+    beat = replace(BEAT, heard=(peer,), reach=Reach(reached=2, configured=2, settled=True))
     assert len(encode(beat, keyring(method))) < 200
     without_reach = replace(beat, reach=None)
     assert len(encode(without_reach, keyring(AuthMethod.SHA256))) == 118, "docs/wire.md says so"

@@ -117,6 +117,25 @@ class QuorumLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PingNodeUp:
+    """A ping node answers the sender, for the first time or again; a group: one of its members."""
+
+    kind: ClassVar[str] = "pingnode.up"
+    ping_node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingNodeDown:
+    """A ping node (of a group: every member) did not answer the sender for deadping."""
+
+    kind: ClassVar[str] = "pingnode.down"
+    ping_node: str
+    silent_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupGranted:
     """The sending director may hold a resource group, under this epoch, while it renews."""
 
@@ -284,6 +303,8 @@ Event = (
     | LinkDown
     | QuorumGained
     | QuorumLost
+    | PingNodeUp
+    | PingNodeDown
     | GroupGranted
     | GroupRevoked
     | VipAcquired
@@ -335,6 +356,28 @@ class LinkView:
     name: str
     usable: bool
     heard: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+class PingStatus(enum.StrEnum):
+    """What the sender knows of a ping node. ``unknown``: not asked long enough yet to say."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingNodeView:
+    """One ping node as the sender reaches it. ``members_heard``: members that answer now.
+
+    ``silent_s`` None: it never answered. ``problem``: why it cannot be asked, if it cannot.
+    """
+
+    name: str
+    status: PingStatus
+    silent_s: float | None = None
+    members_heard: tuple[str, ...] = ()
     problem: str | None = None
 
 
@@ -397,6 +440,7 @@ class MembershipState:
     dropped: dict[str, int] = field(default_factory=dict)
     quorum: bool | None = None
     rung: Rung = Rung.BUS
+    ping_nodes: tuple[PingNodeView, ...] = ()
 
 
 class HoldStatus(enum.StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import NewType
+from typing import Final, NewType
 
 Seconds = float
 
@@ -308,6 +308,27 @@ class Failback(enum.StrEnum):
     OFF = "off"
 
 
+PING_INTERVAL_MIN_S: Final = 0.2
+"""Ping nodes are other people's routers: none is asked more often than this."""
+
+PING_INTERVALS_PER_DEADPING: Final = 3
+"""Where deadping is not given, at least so many questions in a row must stay without answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingNode:
+    """A host, or a group of hosts, outside of the cluster that is asked by ICMP echo.
+
+    ha.cf ``ping``, ``ping6`` and ``ping_group``. It is up while any of ``members`` (host names or
+    addresses) answers; a plain ping node has one member, itself. A name that has both kinds of
+    address is asked over IPv4, unless ``ipv6`` is set.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    ipv6: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisedClient:
     """A program that Heartbeat ran beside itself; ha.cf ``respawn``."""
@@ -325,7 +346,8 @@ class Membership:
     at most this long after deadtime. ``lease_s`` must not exceed ``restart_grace_s`` + deadtime
     - 2 x keepalive, so that a peer whose membership hangs has lost its VIP before we take it; with
     three or more voters a majority renews each lease, and it may be as long as a takeover may take.
-    ``ping_nodes``, ``watchdog`` and ``clients`` are carried from ha.cf.
+    ``deadping_s`` None: ``ping_silence_s`` says what counts. ``watchdog`` and ``clients`` are
+    carried from ha.cf.
     """
 
     timers: Timers = field(default_factory=Timers)
@@ -335,9 +357,25 @@ class Membership:
     takeover: Takeover = Takeover.FAST
     lease_s: Seconds = LEASE_DEFAULT_S
     restart_grace_s: Seconds = 5.0
-    ping_nodes: tuple[str, ...] = ()
+    ping_nodes: tuple[PingNode, ...] = ()
+    deadping_s: Seconds | None = None
     watchdog: str | None = None
     clients: tuple[SupervisedClient, ...] = ()
+
+    @property
+    def ping_interval_s(self) -> Seconds:
+        """How often each ping node is asked: about every keepalive."""
+        return max(self.timers.keepalive_s, PING_INTERVAL_MIN_S)
+
+    @property
+    def ping_silence_s(self) -> Seconds:
+        """After how much silence a ping node is down: deadping, or else deadtime.
+
+        A deadtime below three questions is no default: one lost answer would be a death.
+        """
+        if self.deadping_s is not None:
+            return self.deadping_s
+        return max(self.timers.deadtime_s, PING_INTERVALS_PER_DEADPING * self.ping_interval_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

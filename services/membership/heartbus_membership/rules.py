@@ -235,7 +235,7 @@ def _may_not_take(view: View, group: KnownGroup, now_s: float) -> str | None:
         return f"{min(unsafe)} is not fenced yet"
     if view.bar is not None:
         return view.bar
-    taking = group.vacated_by is not None or view.strict
+    taking = (group.vacated_by is not None or view.strict) and now_s >= group.wanted_until_s
     if view.isolated and view.alone and taking and view.ballot is None:
         return "isolated: neither another director nor a ping node is heard"
     if view.ballot is not None and not view.ballot.may_ask(group.rule.name, now_s=now_s):

@@ -53,10 +53,12 @@ from heartbus_membership.claims import (
     Vote,
 )
 from heartbus_membership.detector import FailureDetector, NodeEvent
+from heartbus_membership.doubts import Doubts
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.links import POINTS_AT_US, Links
 from heartbus_membership.orders import Orders
 from heartbus_membership.ownership import Ownership
+from heartbus_membership.pinging import Pinger
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, name_id
 
@@ -154,6 +156,13 @@ class MembershipService:
             keyring=self._keyring,
             groups_by_id={number: name for name, number in self._group_ids.items()},
         )
+        self._has_ping_nodes = bool(settings.ping_nodes)
+        self._doubts = Doubts(
+            peers=[d.name for d in cluster.directors if d.name != node],
+            settings=settings,
+            ownership=self._ownership,
+        )
+        self._pinger = Pinger(settings, bus=bus, log=log, clock=clock)
         self._tick_s = min(self._timers.keepalive_s, settings.lease_s / 4, TICK_S_MAX)
         self._next_tick_s = now_s
         self._next_beat_s = now_s
@@ -191,7 +200,7 @@ class MembershipService:
             on_ready()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                work = [self._beat(), self._follow_bus(), self._repair_links()]
+                work = [self._beat(), self._follow_bus(), self._repair_links(), self._pinger.run()]
                 running = [tasks.create_task(job) for job in work]
                 await stopping.wait()
                 await self._leave()
@@ -282,6 +291,7 @@ class MembershipService:
         if self._bus.connected != self._bus_connected:
             self._bus_connected = self._bus.connected
             self._carry_out(self._ownership.bus_changed(connected=self._bus_connected, now_s=now_s))
+        self._carry_out(self._doubts.look(self._pinger.reach, now_s=now_s))
         self._carry_out(self._ownership.tick(now_s=now_s))
         self._tell_quorum()
         self._orders.turned()
@@ -327,8 +337,11 @@ class MembershipService:
         )
         cause = self._announce(events, now_s)
         if heard.leaving:
+            self._doubts.peer_gone(heard.peer)
             effects = self._ownership.peer_left(heard.peer, heard.report, cause=cause, now_s=now_s)
         else:
+            reach = self._hearing.newest[heard.peer].reach
+            self._doubts.peer_heard(heard.peer, reach, now_s=now_s)
             effects = self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s)
         self._carry_out(effects)
 
@@ -343,6 +356,7 @@ class MembershipService:
                     self._ask_bus(event.director)
                     status = DirectorStatus.LATE
                 case NodeDead():
+                    self._doubts.peer_gone(event.director)
                     status = DirectorStatus.DEAD
                 case _:
                     continue  # alive and left are told with their report, links do not matter to it
@@ -444,6 +458,7 @@ class MembershipService:
                 for name, whom in self._ownership.votes(now_s=now_s).items()
                 if name not in self._unwritten_votes
             ),
+            reach=self._pinger.reach if self._has_ping_nodes else None,
         )
         self._ownership.beat_sent(self._sequence, now_s=now_s)
         self._links.send(encode(beat, self._keyring))
@@ -511,6 +526,7 @@ class MembershipService:
             dropped=dict(self._hearing.dropped),
             quorum=self._ownership.quorum,
             rung=self._ownership.rung(bus=self._bus.connected),
+            ping_nodes=self._pinger.views(),
         )
 
     def _leases(self) -> tuple[Lease, ...]:

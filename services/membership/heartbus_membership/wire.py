@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from heartbus_membership.claims import Claim, Phase
+from heartbus_membership.pingnodes import Reach
 from heartbus_membership.signing import Keyring
 
 MAGIC: Final = b"HB"
@@ -20,7 +21,6 @@ DATAGRAM_BYTES_MAX: Final = 1400
 NODE_BYTES_MAX: Final = 253
 GROUPS_MAX: Final = 64
 VOTERS_MAX: Final = 16
-REACH_MAX: Final = 255
 DIGEST_BYTES: Final = 8
 EPOCH_HEARD_MAX: Final = 2**62
 """A higher epoch is nonsense (a crc key lets bit errors through); leaves room to count on."""
@@ -62,8 +62,8 @@ class Heartbeat:
     ``claims``: pairs of group id (see ``name_id``) and claim. ``deadtime_ms`` is its own, for
     people to compare. ``config_digest``: 8 bytes, equal on directors with equal configuration.
     ``heard``: at most VOTERS_MAX. ``votes``: pairs of group id and the ``name_id`` of the voter
-    whose claim the sender supports, itself or one in ``heard``. ``reach``: how many ping nodes it
-    reaches, of how many.
+    whose claim the sender supports, itself or one in ``heard``. ``reach``: of its ping nodes, None
+    without any.
     """
 
     node: str
@@ -77,7 +77,7 @@ class Heartbeat:
     claims: tuple[tuple[int, Claim], ...] = ()
     heard: tuple[HeardMark, ...] = ()
     votes: tuple[tuple[int, int], ...] = ()
-    reach: tuple[int, int] | None = None
+    reach: Reach | None = None
 
 
 def name_id(name: str) -> int:
@@ -144,7 +144,7 @@ def _extension(beat: Heartbeat) -> bytes:
         )
         items.append((_VOTES, bytes(indices)))
     if beat.reach is not None:
-        items.append((_REACH, bytes(min(number, REACH_MAX) for number in beat.reach)))
+        items.append((_REACH, beat.reach.octets()))
     return b"".join(_ITEM.pack(kind, len(value)) + value for kind, value in items)
 
 
@@ -246,12 +246,13 @@ def _votes(
     return tuple(votes)
 
 
-def _reach(value: bytes | None) -> tuple[int, int] | None:
+def _reach(value: bytes | None) -> Reach | None:
     if value is None:
         return None
-    if len(value) != 2 or value[0] > value[1]:
+    reach = Reach.from_octets(value)
+    if reach is None:
         raise ValueError("its ping nodes make no sense")
-    return value[0], value[1]
+    return reach
 
 
 def _claim(group: int, epoch: int, phase: int) -> tuple[int, Claim]:

@@ -45,6 +45,8 @@ _RUNGS: Final = {
 }
 _HEALTH_STYLE: Final = {Health.UP: "green", Health.DOWN: "red", Health.UNKNOWN: "yellow"}
 
+_PING_STYLE: Final = {"up": "green", "down": "red", "unknown": "yellow"}
+
 
 @click.command(epilog="Example: heartbus status --json | jq '.groups'")
 @nats_option
@@ -117,12 +119,13 @@ def _observe(url: str) -> tuple[ClusterView, Inbox, NatsBus]:
 
 
 def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
-    """Return the status as plain values: directors, groups, virtual services.
+    """Return the status as plain values: directors, ping nodes, groups, virtual services.
 
     What no fresh snapshot says is the word ``unknown``, never a guess.
     """
     return {
         "directors": [_director(view, node, now_s) for node in view.nodes()],
+        "ping_nodes": _ping_nodes(view, now_s),
         "groups": _groups(view, now_s),
         "virtual_services": _services(view, now_s),
     }
@@ -157,6 +160,21 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "rung": str(own.rung) if own else UNKNOWN,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
     }
+
+
+def _ping_nodes(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for observer in view.nodes():
+        state = _fresh(view, observer, MembershipState, now_s)
+        for node in state.ping_nodes if state else ():
+            row = rows.setdefault(node.name, {"name": node.name, "seen_by": {}})
+            row["seen_by"][observer] = {
+                "status": str(node.status),
+                "silent_s": None if node.silent_s is None else round(node.silent_s, 3),
+                "members_heard": list(node.members_heard),
+                "problem": node.problem,
+            }
+    return list(rows.values())
 
 
 def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
@@ -242,7 +260,27 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             str(row["epoch"]),
             escape(row["reason"]),
         )
-    return Group(directors, groups, *(_service_table(row) for row in content["virtual_services"]))
+    tables = [directors, groups]
+    if content["ping_nodes"]:
+        tables.insert(1, _ping_table(content["ping_nodes"]))
+    return Group(*tables, *(_service_table(row) for row in content["virtual_services"]))
+
+
+def _ping_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("ping node", "director", "status", "silent", "why", title="Ping nodes")
+    for row in rows:
+        for observer, seen in row["seen_by"].items():
+            answering = ", ".join(seen["members_heard"])
+            answers = f"{answering} answers" if answering not in ("", row["name"]) else ""
+            style = _PING_STYLE.get(seen["status"], "cyan")
+            table.add_row(
+                escape(printable(row["name"])),
+                escape(observer.split(".")[0]),
+                f"[{style}]{escape(printable(seen['status']))}[/]",
+                UNKNOWN if seen["silent_s"] is None else f"{seen['silent_s']:.1f} s",
+                escape(printable(seen["problem"] or answers)),
+            )
+    return table
 
 
 def _held(row: dict[str, Any]) -> str:

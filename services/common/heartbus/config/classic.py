@@ -139,6 +139,7 @@ def _membership(ha: HaCf, keys: AuthKeys, report: Report) -> Membership:
         failback=_failback(ha, report),
         lease_s=default_lease_s(_timers(ha), voters=len(ha.nodes)),
         ping_nodes=tuple(node.value for node in ha.ping_nodes),
+        deadping_s=ha.deadping_s.value if ha.deadping_s else None,
         watchdog=ha.watchdog.value if ha.watchdog else None,
         clients=tuple(client.value for client in ha.clients),
     )
@@ -211,6 +212,10 @@ def _without(ha: HaCf, keys: AuthKeys) -> frozenset[str]:
     without: set[str] = set()
     if ha.broken & TIMER_DIRECTIVES:
         without |= {"timers", "lease"}
+    if ha.broken & (TIMER_DIRECTIVES | {"deadping"}):
+        without.add("deadping")
+    if ha.broken & {"ping", "ping6", "ping_group"}:
+        without.add("ping_nodes")
     if ha.broken & {"bcast", "ucast", "udp"}:
         without.add("links")
     if keys.signing_key is None or keys.refused:
@@ -232,6 +237,7 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         ("initdead", ha.initdead_s or ha.deadtime_s),
         ("warntime", ha.warntime_s or ha.deadtime_s),
         ("lease", ha.deadtime_s),
+        ("deadping", ha.deadping_s),
     ):
         if setting is not None:
             places["membership", name] = setting.place
@@ -239,6 +245,8 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         places["directors", index] = node.place
     for index, link in enumerate(ha.links):
         places["membership", "links", index] = link.place
+    for index, ping_node in enumerate(ha.ping_nodes):
+        places["membership", "ping_nodes", index] = ping_node.place
     for index, key in enumerate(keys.keys):
         places["membership", "authentication", "keys", index] = key.place
     if keys.signing_key is not None:

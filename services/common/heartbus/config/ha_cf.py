@@ -22,11 +22,13 @@ from heartbus.config.values import (
     host,
     integer,
     interface,
+    ipv6_host,
     node_name,
+    ping_name,
     port_number,
     unusable_text,
 )
-from heartbus.model import Failback, SupervisedClient
+from heartbus.model import Failback, PingNode, SupervisedClient
 
 BAUD_RATES: Final = (9600, 19200, 38400, 57600, 115200, 230400, 460800)
 BAUD_DEFAULT: Final = 19200
@@ -72,7 +74,8 @@ class HaCf:
     baud: Setting[int] | None = None
     udpport: Setting[int] | None = None
     hopfudge: Setting[int] | None = None
-    ping_nodes: list[Setting[str]] = field(default_factory=list)
+    ping_nodes: list[Setting[PingNode]] = field(default_factory=list)
+    deadping_s: Setting[float] | None = None
     watchdog: Setting[str] | None = None
     clients: list[Setting[SupervisedClient]] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
@@ -138,6 +141,21 @@ def _ucast(text: str) -> Link:
     return Link(kind=LinkKind.UCAST, device=interface(words[0]), peer=host(words[1]))
 
 
+def _ping(text: str) -> PingNode:
+    return PingNode(name=host(text), members=(host(text),))
+
+
+def _ping6(text: str) -> PingNode:
+    return PingNode(name=ipv6_host(text), members=(ipv6_host(text),), ipv6=True)
+
+
+def _ping_group(text: str) -> PingNode:
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    if len(words) < 2:
+        raise bad(text, "a name and at least one host, such as routers 192.168.7.1 192.168.7.2")
+    return PingNode(name=ping_name(words[0]), members=tuple(map(host, words[1:])))
+
+
 def _client(text: str) -> SupervisedClient:
     words = text.split(None, 1)
     if len(words) != 2:
@@ -176,13 +194,10 @@ DIRECTIVES: Final[dict[str, Directive]] = {
             sets="hopfudge",
             note="not needed: heartbeats are not relayed around rings of serial lines",
         ),
-        Directive(
-            name="ping",
-            value=host,
-            sets="ping_nodes",
-            shape=Shape.EACH,
-            note="this version does not ask ping nodes yet",
-        ),
+        Directive(name="ping", value=_ping, sets="ping_nodes", shape=Shape.EACH),
+        Directive(name="ping6", value=_ping6, sets="ping_nodes", shape=Shape.EACH),
+        Directive(name="ping_group", value=_ping_group, sets="ping_nodes", shape=Shape.LINE),
+        Directive(name="deadping", value=heartbeat_time, sets="deadping_s"),
         Directive(
             name="watchdog",
             value=absolute_path,
@@ -205,13 +220,12 @@ UNUSED: Final[dict[str, str]] = {
     "crm": "resources are those of haresources",
     "crm_daemon_dir": "resources are those of haresources",
     "crmd_spawns_pengine": "resources are those of haresources",
-    "deadping": "ping nodes are not asked yet",
     "debug": "use --log-level of the services",
     "debugfile": "logs go to standard error",
     "enable_config_writes": "resources are those of haresources",
     "env": "set Environment= in the systemd unit",
     "failfast": "programs beside heartbus are not run yet",
-    "hbaping": "ping nodes are not asked yet",
+    "hbaping": "ping nodes are asked over IP only",
     "hbgenmethod": "each start counts by itself",
     "log_badpack": "bad packets are always counted",
     "logfacility": "logs go to standard error",
@@ -223,8 +237,6 @@ UNUSED: Final[dict[str, str]] = {
     "msgfmt": "heartbus has its own wire format",
     "normalpoll": "not a choice here",
     "pacemaker": "resources are those of haresources",
-    "ping6": "ping nodes are not asked yet",
-    "ping_group": "ping nodes are not asked yet",
     "ppp-udp": "no such links",
     "quorum_server": "no quorum server",
     "realtime": "no real-time scheduling yet",

@@ -30,7 +30,9 @@ from heartbus.config.values import (
     host,
     interface,
     ipv4,
+    ipv6_host,
     node_name,
+    ping_name,
     prefix_len,
     unusable_text,
 )
@@ -47,6 +49,7 @@ from heartbus.model import (
     Failback,
     HeartbeatLink,
     Membership,
+    PingNode,
     Resource,
     ResourceGroup,
     ScriptResource,
@@ -98,10 +101,11 @@ class _Reader:
         self._search = Search(directories=(directory,), root=root)
         self._tables: dict[Path, Path] = {}
         self._without: set[str] = set()
+        self._ping_places: dict[Path, Place] = {}
 
     def cluster(self, content: dict[str, object]) -> Cluster:
         document = Table(self._toml, (), content)
-        with self._refusing("timers", "lease", "links", "keys"):
+        with self._refusing("timers", "lease", "links", "keys", "deadping", "ping_nodes"):
             membership = self._membership(document.table("membership"))
         with self._refusing("vip"):
             vip = read_vip(document.table("vip"))
@@ -141,7 +145,7 @@ class _Reader:
 
     def _cross_check(self, cluster: Cluster, draft: Draft) -> None:
         written = sum(path[0] == "virtual_services" for path in self._tables)
-        known = draft.service_places(first=written)
+        known = {**draft.service_places(first=written), **self._ping_places}
         places = Places(whole=Place(file=self._file.path), known=known, lookup=self._place)
         validate(cluster, places, self._report, without=frozenset(self._without))
         warn_of_missing_scripts(cluster, self._search, places, self._report)
@@ -192,12 +196,11 @@ class _Reader:
             authentication=self._authentication(table.table("authentication")),
             failback=table.choice("failback", Failback) or Failback.OFF,
             takeover=table.choice("takeover", Takeover) or Takeover.FAST,
-            ping_nodes=tuple(table.texts("ping_nodes", host)),
+            ping_nodes=self._ping_nodes(table),
+            deadping_s=table.seconds("deadping"),
             watchdog=table.text("watchdog", absolute_path),
             clients=tuple(filter(None, map(_client, table.tables("clients")))),
         )
-        if membership.ping_nodes:
-            table.report.note(table.at("ping_nodes"), "this version does not ask ping nodes yet")
         if membership.watchdog is not None:
             table.report.note(
                 table.at("watchdog"), "this version does not feed a watchdog device yet"
@@ -210,6 +213,22 @@ class _Reader:
             lease_s=LEASE_NOT_GIVEN_S if lease_s is None else lease_s,
             restart_grace_s=membership.restart_grace_s if grace_s is None else grace_s,
         )
+
+    def _ping_nodes(self, table: Table) -> tuple[PingNode, ...]:
+        nodes = [PingNode(name=name, members=(name,)) for name in table.texts("ping_nodes", host)]
+        for index in range(len(nodes)):
+            self._ping_places["membership", "ping_nodes", index] = table.at("ping_nodes", index)
+        for group in table.tables("ping_groups"):
+            name = group.required("name", group.text("name", ping_name))
+            ipv6 = group.boolean("ipv6") or False
+            members = group.texts("members", ipv6_host if ipv6 else host)
+            group.required("members", members)
+            group.close()
+            if name is not None:
+                place = group.at("members") if not members else group.at("name")
+                self._ping_places["membership", "ping_nodes", len(nodes)] = place
+                nodes.append(PingNode(name=name, members=tuple(members), ipv6=ipv6))
+        return tuple(nodes)
 
     def _authentication(self, table: Table) -> Authentication:
         signing_key = table.integer("signing_key", 0, KEY_ID_MAX)

@@ -19,6 +19,7 @@ from heartbus.model import (
     Cluster,
     HeartbeatLink,
     Membership,
+    PingNode,
     Resource,
     SavedRulesResource,
     ScriptResource,
@@ -129,10 +130,22 @@ def _membership(membership: Membership) -> Iterator[str]:
         for key in authentication.keys
     ]
     yield from _rows("  keys", keys)
-    yield from _rows("  ping nodes", membership.ping_nodes)
+    if membership.ping_nodes:
+        yield _row(
+            "  deadping",
+            f"{membership.ping_silence_s:g} s, asked every {membership.ping_interval_s:g} s",
+        )
+    yield from _rows("  ping nodes", [_ping_node(node) for node in membership.ping_nodes])
     yield from _rows("  watchdog", [membership.watchdog] if membership.watchdog else [])
     clients = [f"{client.command} as {client.user}" for client in membership.clients]
     yield from _rows("  programs", clients)
+
+
+def _ping_node(node: PingNode) -> str:
+    family = " over IPv6" if node.ipv6 else ""
+    if node.members == (node.name,):
+        return f"{node.name}{family}"
+    return f"{node.name}{family}: any of {', '.join(node.members)}"
 
 
 def _service(service: VirtualService) -> Iterator[str]:

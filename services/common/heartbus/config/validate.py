@@ -42,6 +42,9 @@ VOTERS_MAX: Final = 16
 REFRESHES_PER_LIFETIME: Final = 2
 """An address must survive one lost refresh."""
 
+PING_MEMBERS_MAX: Final = 128
+"""All of them are asked every 0.2 s at worst; and their number must fit in a heartbeat."""
+
 HTTP_CHECK: Final = (CheckType.NEGOTIATE, CheckService.HTTP)
 """The one check that sends ``request``."""
 
@@ -160,6 +163,54 @@ def _links(cluster: Cluster, places: Places, report: Report) -> None:
                 f"{link.name} is given twice; each link is given once",
             )
         seen.add(link.name)
+
+
+def _deadping(cluster: Cluster, places: Places, report: Report) -> None:
+    membership = cluster.membership
+    deadping_s, keepalive_s = membership.deadping_s, membership.timers.keepalive_s
+    if deadping_s is None:
+        return
+    place = places.at("membership", "deadping")
+    if not deadping_s > DEADTIME_PER_KEEPALIVE * keepalive_s:
+        report.error(
+            place,
+            f"{deadping_s:g} s is not above {DEADTIME_PER_KEEPALIVE} x keepalive"
+            f" ({keepalive_s:g} s); allowed is more than"
+            f" {DEADTIME_PER_KEEPALIVE * keepalive_s:g} s",
+        )
+    elif not deadping_s > DEADTIME_PER_KEEPALIVE * membership.ping_interval_s:
+        report.warning(
+            place,
+            f"{deadping_s:g} s is not above {DEADTIME_PER_KEEPALIVE} x"
+            f" {membership.ping_interval_s:g} s, how often a ping node is asked:"
+            " one lost answer will be a death",
+        )
+
+
+def _ping_nodes(cluster: Cluster, places: Places, report: Report) -> None:
+    directors = {text for d in cluster.directors for text in (d.name, d.address) if text}
+    seen: set[str] = set()
+    members = 0
+    for index, node in enumerate(cluster.membership.ping_nodes):
+        place = places.at("membership", "ping_nodes", index)
+        if node.name in seen:
+            report.error(place, f"{shown(node.name)} is named twice; each ping node has one entry")
+        seen.add(node.name)
+        if not node.members:
+            report.error(place, f"{shown(node.name)} has no members; at least one host is needed")
+        for member in sorted(directors.intersection(node.members)):
+            report.warning(
+                place,
+                f"{shown(member)} is a director: it always reaches itself, so its answers say"
+                " nothing about the network; a router is usual",
+            )
+        members += len(node.members)
+        if members > PING_MEMBERS_MAX >= members - len(node.members):
+            report.error(
+                place,
+                f"more than {PING_MEMBERS_MAX} hosts to ask; allowed are {PING_MEMBERS_MAX},"
+                " the members of groups counted",
+            )
 
 
 def _keys(cluster: Cluster, places: Places, report: Report) -> None:
@@ -411,6 +462,8 @@ RULES: Final[dict[str, Rule]] = {
     "directors": _directors,
     "timers": _timers,
     "lease": _lease,
+    "deadping": _deadping,
+    "ping_nodes": _ping_nodes,
     "links": _links,
     "keys": _keys,
     "vip": _vip,
@@ -418,7 +471,7 @@ RULES: Final[dict[str, Rule]] = {
     "services": _services,
 }
 
-TIME_RULES: Final = ("timers", "lease")
+TIME_RULES: Final = ("timers", "lease", "deadping")
 """What a timer profile can break."""
 
 

@@ -255,6 +255,21 @@ def host(text: str) -> str:
         raise bad(text, "a host name or an IP address") from None
 
 
+def ipv6_host(text: str) -> str:
+    """Return a host name or an IPv6 address."""
+    value = host(text)
+    if ":" in value or not value.replace(".", "").isdigit():
+        return value
+    raise bad(text, "a host name or an IPv6 address")
+
+
+def ping_name(text: str) -> str:
+    """Return the name of a group of ping nodes: any word that fits in a message."""
+    if 0 < len(text) <= HOST_NAME_CHARS_MAX and text.isprintable() and " " not in text:
+        return text
+    raise bad(text, f"a name without blanks, at most {HOST_NAME_CHARS_MAX} characters")
+
+
 def virtual_host(text: str) -> str:
     """Return a value for the Host header."""
     if _VIRTUAL_HOST.fullmatch(text):
