@@ -83,6 +83,7 @@ class FakeLinks:
         self._waiting: list[Received] = []
         self.plugged = True
         self.sent: list[bytes] = []
+        self.relayed: list[tuple[bytes, str, int]] = []
 
     def open(self, readable: Callable[[], None]) -> None:
         self._readable = readable
@@ -102,6 +103,12 @@ class FakeLinks:
     def drain(self) -> list[Received]:
         waiting, self._waiting = self._waiting, []
         return waiting
+
+    def relay(self, datagram: bytes, *, origin: str, heard_on: str, hops: int) -> None:
+        self.relayed.append((datagram, heard_on, hops))
+
+    def dropped(self) -> dict[str, int]:
+        return {}
 
     async def repair(self) -> None:
         return None

@@ -22,7 +22,7 @@ from heartbus.model import BroadcastLink, Timers, UnicastLink
 from heartbus.runner import MachineError
 from heartbus.testing import MemoryBus, MemoryHub
 from heartbus_membership import leases as files
-from heartbus_membership.links import UdpLinks
+from heartbus_membership.media import links_of
 from heartbus_membership.service import MembershipService
 from tests.membership.fakes import FakeVip, cluster_of
 
@@ -63,7 +63,7 @@ async def main(name: str, directory: Path) -> None:
         incarnation=state_file.next_incarnation(wall_ms=time.time_ns() // 1_000_000),
         boot_id=files.read_boot_id(),
         bus=bus,
-        links=UdpLinks(LINKS),
+        links=links_of(cluster),
         lease_file=files.LeaseFile(directory, boot_id=files.read_boot_id()),
         state_file=state_file,
         log=log.logger(node=name),

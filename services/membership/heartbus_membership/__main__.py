@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from heartbus import runner
 from heartbus.runner import Context, MachineError
 from heartbus_membership import leases as files
-from heartbus_membership.links import UdpLinks
+from heartbus_membership.media import links_of
 from heartbus_membership.service import MembershipService
 from heartbus_membership.wire import GROUPS_MAX
 
@@ -45,7 +45,7 @@ async def serve(context: Context) -> None:
         incarnation=incarnation,
         boot_id=boot_id,
         bus=context.bus,
-        links=UdpLinks(cluster.membership.links),
+        links=links_of(cluster),
         lease_file=files.LeaseFile(context.runtime_dir, boot_id=boot_id),
         state_file=state_file,
         log=context.log,

@@ -37,8 +37,9 @@ from heartbus_membership import snapshot
 from heartbus_membership.claims import Effect, Grant, GroupRule, PersistEpoch, Revoke, SendHeartbeat
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Dropped, Hearing
-from heartbus_membership.links import POINTS_AT_US, Links
+from heartbus_membership.links import POINTS_AT_US, Links, Received
 from heartbus_membership.ownership import Ownership
+from heartbus_membership.relay import Relay
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, group_id
 
@@ -121,6 +122,7 @@ class MembershipService:
             keyring=self._keyring,
             groups_by_id={number: name for name, number in self._group_ids.items()},
         )
+        self._relay = Relay(directors=len(cluster.directors))
         self._tick_s = min(self._timers.keepalive_s, settings.lease_s / 4, TICK_S_MAX)
         self._next_tick_s = now_s
         self._next_beat_s = now_s
@@ -243,7 +245,7 @@ class MembershipService:
         now_s = self._clock()
         self._note_lag(now_s - due_s, now_s)
         for received in self._links.drain():
-            self._datagram_received(received.datagram, received.link, received.source, now_s)
+            self._datagram_received(received, now_s)
         self._announce(self._detector.deadline_passed(now_s=now_s), now_s)
         if self._bus.connected != self._bus_connected:
             self._bus_connected = self._bus.connected
@@ -269,15 +271,16 @@ class MembershipService:
             self._detector.own_stall(now_s=now_s)
             self._say("self.stalled", "stall", late_s=round(late_s, 3))
 
-    def _datagram_received(
-        self, datagram: bytes, link: str | None, source: str, now_s: float
-    ) -> None:
-        heard = self._hearing.judge(datagram, link=link)
+    def _datagram_received(self, received: Received, now_s: float) -> None:
+        heard = self._hearing.judge(received.datagram, link=received.link)
         if heard is None:
             return
         if isinstance(heard, Dropped):
-            self._say("heartbeat.dropped", heard.reason, source=source, detail=heard.detail)
+            source, detail = received.source, heard.detail
+            self._say("heartbeat.dropped", heard.reason, source=source, detail=detail)
             return
+        if hops := self._relay.onward_hops(heard, hops=received.hops):
+            self._links.relay(received.datagram, origin=heard.peer, heard_on=heard.link, hops=hops)
         if heard.report is None:
             events = self._detector.copy_received(heard.peer, link=heard.link, now_s=now_s)
             self._announce(events, now_s)
@@ -431,7 +434,7 @@ class MembershipService:
             boot_id=self._boot_id,
             config_digest=self._digest,
             lag_s=self._lag_s,
-            dropped=dict(self._hearing.dropped),
+            dropped={**self._hearing.dropped, **self._links.dropped()},
         )
 
     def _leases(self) -> tuple[Lease, ...]:
