@@ -68,6 +68,11 @@ def is_address(text: str) -> bool:
     return True
 
 
+def is_link_local(address: str) -> bool:
+    """Whether an address means something on one network only."""
+    return ipaddress.ip_address(address).is_link_local
+
+
 def open_socket(interface: str, port: int, family: socket.AddressFamily) -> socket.socket:
     """Return a socket that hears one port on one interface, whatever the destination.
 
@@ -168,7 +173,7 @@ def is_local(address: str, index: int) -> bool:
     family = family_of(address)
     packed = socket.inet_pton(family, address)
     attributes = _attribute(_RTA_DST, packed)
-    if ipaddress.ip_address(address).is_link_local:
+    if is_link_local(address):
         attributes += _attribute(_RTA_OIF, struct.pack("=I", index))
     message = _ROUTE_HEAD.pack(
         _ROUTE_HEAD.size + len(attributes), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0,

@@ -164,15 +164,23 @@ class _Port:
         return found
 
     def _link_of(self, to: Destination, source: str) -> str | None:
-        """Return the link that describes this way; an unknown sender counts for the first peer."""
+        """Return the link that describes this way.
+
+        An unknown sender counts for the first peer with an address of its scope: it may have
+        several, or a new one.
+        """
         if to.is_broadcast:
             return next((link.name for link in self.links if link.way is _Way.BROADCAST), None)
         if to.group is not None:
             groups = (link for link in self.links if link.way is _Way.MULTICAST)
             return next((link.name for link in groups if link.address == to.group), None)
         peers = [link for link in self.links if link.way is _Way.UNICAST and not link.is_ourselves]
-        named = (link.name for link in peers if link.address == source)
-        return next(named, peers[0].name if peers else None)
+        for link in peers:
+            if link.address == source:
+                return link.name
+        scope = ip_sockets.is_link_local(source)
+        near = [link for link in peers if ip_sockets.is_link_local(link.address) is scope]
+        return next((link.name for link in (*near, *peers)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
