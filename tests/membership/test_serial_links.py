@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import resource
 import sys
@@ -16,9 +17,10 @@ import pytest
 
 from heartbus.model import SerialLink
 from heartbus_membership.links import Received
+from heartbus_membership.media import links_of
 from heartbus_membership.serial_links import NOISE_FRAMES_MIN, SPEEDS, SerialLinks
 from tests.membership.cables import Cable
-from tests.membership.fakes import until
+from tests.membership.fakes import bench, cluster_of, until
 
 DATAGRAM_BYTES = 100
 TIOCGEXCL = 0x80045440  # asm-generic/ioctls.h
@@ -280,6 +282,36 @@ async def test_what_is_no_serial_device_is_a_problem(
     one = host(device)
     with opened(one):
         assert one.problem == f"{device}: {words}"
+
+
+async def test_a_chain_of_three_directors_over_nothing_but_lines(tmp_path: Path) -> None:
+    """b is in the middle: a and c hear each other through it, and it does not hear itself."""
+    left = Cable(tmp_path / "ttyA", tmp_path / "ttyB")
+    right = Cable(tmp_path / "ttyC", tmp_path / "ttyD")
+    left.open()
+    right.open()
+    devices = {
+        "a": [left.a.device],
+        "b": [left.b.device, right.a.device],
+        "c": [right.b.device],
+    }
+    async with bench(tmp_path) as table:
+        for name, paths in devices.items():
+            cluster = cluster_of("a", "b", "c")
+            links = tuple(SerialLink(device=str(path), baud=115200) for path in paths)
+            membership = dataclasses.replace(cluster.membership, links=links)
+            cluster = dataclasses.replace(cluster, membership=membership)
+            table.start(name, cluster, links=links_of(cluster))
+
+        def heard() -> dict[str, list[str]]:
+            states = {one.name: one.service.snapshot() for one in table.directors}
+            return {name: ["".join(x.heard) for x in state.links] for name, state in states.items()}
+
+        await until(lambda: heard() == {"a": ["bc"], "b": ["a", "c"], "c": ["ab"]})
+        right.is_cut = True
+        await until(lambda: heard() == {"a": ["b"], "b": ["a", ""], "c": [""]})
+    left.close()
+    right.close()
 
 
 async def test_the_last_words_are_out_when_the_line_is_closed(cable: Cable) -> None:
