@@ -110,12 +110,13 @@ def _observe(url: str) -> tuple[ClusterView, Inbox, NatsBus]:
 
 
 def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
-    """Return the status as plain values: directors, groups, virtual services.
+    """Return the status as plain values: directors, links, groups, virtual services.
 
     What no fresh snapshot says is the word ``unknown``, never a guess.
     """
     return {
         "directors": [_director(view, node, now_s) for node in view.nodes()],
+        "links": _links(view, now_s),
         "groups": _groups(view, now_s),
         "virtual_services": _services(view, now_s),
     }
@@ -147,6 +148,21 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "lag_s": own.lag_s if own else None,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
     }
+
+
+def _links(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "director": node,
+            "link": link.name,
+            "usable": link.usable,
+            "heard": list(link.heard),
+            "problem": link.problem,
+        }
+        for node in view.nodes()
+        if (state := _fresh(view, node, MembershipState, now_s)) is not None
+        for link in state.links
+    ]
 
 
 def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
@@ -220,6 +236,14 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             UNKNOWN if row["lag_s"] is None else f"{row['lag_s'] * 1000:.0f} ms",
             UNKNOWN if row["holds"] is None else escape(", ".join(row["holds"])) or "-",
         )
+    links = Table("director", "link", "heard", "problem", title="Heartbeat links")
+    for row in content["links"]:
+        links.add_row(
+            escape(row["director"].split(".")[0]),
+            escape(row["link"]),
+            escape(", ".join(heard.split(".")[0] for heard in row["heard"])) or "-",
+            escape(printable(row["problem"] or "")),
+        )
     groups = Table("group", "holder", "epoch", "why", title="Resource groups")
     for row in content["groups"]:
         style = "red" if row["holder"] == UNKNOWN else "green"
@@ -229,7 +253,8 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             str(row["epoch"]),
             escape(row["reason"]),
         )
-    return Group(directors, groups, *(_service_table(row) for row in content["virtual_services"]))
+    services = [_service_table(row) for row in content["virtual_services"]]
+    return Group(directors, links, groups, *services)
 
 
 def _service_table(row: dict[str, Any]) -> Table:
