@@ -83,6 +83,8 @@ class FakeLinks:
         self._waiting: list[Received] = []
         self.plugged = True
         self.sent: list[bytes] = []
+        self.problem: str | None = None
+        self.repairs = 0
         self.lost: dict[str, int] = {}
         self.relayed: list[tuple[bytes, str, int]] = []
 
@@ -113,10 +115,11 @@ class FakeLinks:
         return self.lost
 
     async def repair(self) -> None:
-        return None
+        self.repairs += 1
 
     def conditions(self) -> tuple[LinkCondition, ...]:
-        return (LinkCondition(name="bcast:eth1", usable=True, problem=None),)
+        usable = self.problem is None
+        return (LinkCondition(name="bcast:eth1", usable=usable, problem=self.problem),)
 
     def close(self) -> None:
         self._readable = lambda: None

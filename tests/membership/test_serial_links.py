@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import fcntl
+import os
 import resource
 import sys
 import termios
@@ -16,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from heartbus.model import SerialLink
+from heartbus_membership import serial_links
 from heartbus_membership.links import Received
 from heartbus_membership.media import links_of
+from heartbus_membership.serial_frames import Frame, encode
 from heartbus_membership.serial_links import NOISE_FRAMES_MIN, SPEEDS, SerialLinks
 from tests.membership.cables import Cable
 from tests.membership.fakes import bench, cluster_of, until
@@ -187,6 +190,36 @@ async def test_a_line_that_does_not_read_blocks_nobody_and_gets_the_newest_later
     await until(lambda: b.datagrams()[-1:] == [datagram(last)])
     assert len(b.heard) == last + 1 - behind
     assert b.lines.dropped()["line-noise"] == 0
+
+
+async def test_little_is_handed_to_the_kernel_ahead_of_the_line(
+    pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = pair
+    queued = [1000]  # a terminal has no queue of its own: this one drains at 9600 baud, all at once
+    monkeypatch.setattr(serial_links, "_queued_bytes", lambda _fd: queued[0])
+    for number in range(3):
+        a.lines.send(datagram(number))
+    queued[0] = 0
+    waited_s = await until(lambda: bool(b.heard))
+    assert waited_s > 0.7
+    assert b.datagrams() == [datagram(2)]
+    assert a.lines.dropped()["line-behind"] == 2
+
+
+async def test_a_device_that_comes_back_begins_with_a_whole_frame(cable: Cable) -> None:
+    a = host(cable.a.device)
+    with opened(a):
+        cable.stop_reading(cable.a)
+        for number in range(3000):
+            a.lines.send(datagram(number))
+        cable.unplug(cable.a)
+        await until(lambda: not a.lines.conditions()[0].usable)
+        cable.plug(cable.a)
+        cable.stop_reading(cable.a)
+        await a.lines.repair()
+        a.lines.send(datagram(1))
+        assert os.read(cable.a.master, 4096) == encode(Frame(datagram=datagram(1), hops=3))
 
 
 async def test_of_each_director_one_heartbeat_waits(cable: Cable) -> None:

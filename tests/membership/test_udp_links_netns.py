@@ -72,6 +72,7 @@ async def opened(*links: UdpLink) -> AsyncIterator[Host]:
     finally:
         made.links.close()
         await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}  # no look-up goes on
 
 
 @contextlib.contextmanager
@@ -211,8 +212,11 @@ async def test_own_addresses_of_both_families_are_ourselves(wires: Wires) -> Non
     async with opened(*own, *ALL) as a:
         wanted = {link.name: POINTS_AT_US for link in own}
         assert a.problems() == {**dict.fromkeys(link.name for link in ALL), **wanted}
+        wires.cable(2)
+        wires.add(wires.a, "eth2", "fe80::2/64")  # that of our peer, but on another network
         ip("-n", wires.a, "addr", "del", "fe80::1/64", "dev", "eth1")
         await a.links.repair()
+        assert a.problems()["ucast:eth1:fe80::2"] is None
         assert a.problems()["ucast:eth1:fe80::1"] is None
         assert a.problems()["ucast:eth1:10.93.1.1"] == POINTS_AT_US
 
@@ -233,6 +237,10 @@ async def test_an_interface_made_anew_is_joined_again_even_if_nothing_was_sent(
             await until(lambda: len(a.heard) == 2)
             assert {link for link, _ in a.ways()} == {GROUP4.name, GROUP6.name}
             a.heard.clear()
+            with listening(wires, GROUP6.group) as listener:
+                a.links.send(b"beat")
+                _, [(_, _, ttl)], _, _ = listener.recvmsg(99, 99)
+                assert struct.unpack("=i", ttl)[0] == GROUP6.ttl
             ip("-n", wires.a, "link", "del", "eth1")
             await a.links.repair()
             assert set(a.problems().values()) == {gone}
