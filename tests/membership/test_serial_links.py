@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from heartbus.model import SerialLink
 from heartbus_membership import serial_links
@@ -251,6 +252,12 @@ async def test_what_is_passed_on_does_not_go_back_where_it_came_from(
         middle.lines.send(datagram(2))
         await until(lambda: bool(left.heard) and len(right.heard) == 2)
         assert left.datagrams() == [datagram(2)]
+
+
+def test_lines_run_on_uvloop_as_well(tmp_path: Path) -> None:
+    """Services do, and it has its own way with devices that hang up."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_a_device_that_is_absent_comes_goes_and_comes_back(tmp_path))
 
 
 async def test_a_device_that_is_absent_comes_goes_and_comes_back(tmp_path: Path) -> None:
