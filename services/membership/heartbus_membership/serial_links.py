@@ -196,7 +196,8 @@ class _Line:
         damaged = self._deframer.damaged
         frames = self._deframer.feed(chunk)
         damaged = self._deframer.damaged - damaged
-        self.lost[_NOISE] += damaged
+        if damaged:
+            self.lost[_NOISE] += damaged
         self._noise_frames = 0 if frames else self._noise_frames + damaged
         return [
             Received(datagram=frame.datagram, link=self.name, source=self._device, hops=frame.hops)
