@@ -138,9 +138,7 @@ def comparable(cluster: Cluster) -> Cluster:
 
 
 HA_CF_REMARKS = [
-    "note ha.cf:1: serial: this version sends no heartbeats over serial lines yet",
     "note ha.cf:2: watchdog: this version does not feed a watchdog device yet",
-    "note ha.cf:8: hopfudge: not needed: heartbeats are not relayed around rings of serial lines",
     "warning ha.cf:9: baud: below the serial of line 1, where Heartbeat ignores it; here 19200"
     " counts for every serial",
     "warning ha.cf:10: udpport: below the bcast and ucast of line 3, where Heartbeat ignores it;"

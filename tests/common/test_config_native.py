@@ -27,6 +27,7 @@ from heartbus.model import (
     ForwardingMethod,
     HttpMethod,
     Membership,
+    MulticastLink,
     PingNode,
     RealServer,
     SavedRulesResource,
@@ -120,6 +121,7 @@ keepalive = "75ms"
 warntime = 0.15
 deadtime = "2s"
 failback = "on"
+hopfudge = 0
 lease = 1
 restart_grace = 0
 ping_nodes = ["10.0.0.9", "2001:DB8::9"]
@@ -136,6 +138,21 @@ kind = "ucast"
 interface = "eth0"
 peer = "10.0.0.2"
 port = 1694
+[[membership.links]]
+kind = "ucast6"
+interface = "eth0"
+peer = "b"
+[[membership.links]]
+kind = "mcast"
+interface = "eth0"
+group = "FF02::4:1"
+port = 1695
+ttl = 0
+loop = true
+[[membership.links]]
+kind = "mcast"
+interface = "eth1"
+group = "239.0.0.1"
 [[membership.links]]
 kind = "serial"
 device = "/dev/ttyS0"
@@ -157,6 +174,7 @@ def test_membership(tmp_path: Path) -> None:
         keepalive_s=0.075, warntime_s=0.15, deadtime_s=2.0, initdead_s=120.0
     )
     assert membership.failback is Failback.ON
+    assert membership.hopfudge == 0
     assert (membership.lease_s, membership.restart_grace_s) == (1.0, 0.0)
     assert membership.ping_nodes == (
         PingNode(name="10.0.0.9", members=("10.0.0.9",)),
@@ -167,6 +185,9 @@ def test_membership(tmp_path: Path) -> None:
     assert membership.deadping_s == 0.5
     assert membership.links == (
         UnicastLink(interface="eth0", peer="10.0.0.2", port=1694),
+        UnicastLink(interface="eth0", peer="b", ipv6=True),
+        MulticastLink(interface="eth0", group="ff02::4:1", port=1695, ttl=0, loop=True),
+        MulticastLink(interface="eth1", group="239.0.0.1", port=694, ttl=1, loop=False),
         SerialLink(device="/dev/ttyS0", baud=9600),
     )
     (key,) = membership.authentication.keys
@@ -492,12 +513,50 @@ def changed(old: str, new: str) -> str:
         (
             changed('links = [{ kind = "bcast", interface = "eth1" }]', ""),
             "error heartbus.toml:6: membership.links: no link to send heartbeats over; at least one"
-            " bcast or ucast is needed",
+            " bcast, mcast, ucast or serial is needed",
         ),
         (
             changed('kind = "bcast"', 'kind = "broadcast"'),
             "error heartbus.toml:7: membership.links[0].kind: 'broadcast' is not allowed; allowed"
-            " is bcast or ucast or serial; did you mean bcast?",
+            " is bcast or ucast or ucast6 or mcast or mcast6 or serial; did you mean bcast?",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast", group = "10.0.0.1"'),
+            "error heartbus.toml:7: membership.links[0].group: '10.0.0.1' is not allowed; allowed"
+            " is an IPv4 multicast group such as 239.0.0.1",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast6", group = "239.0.0.1"'),
+            "error heartbus.toml:7: membership.links[0].group: '239.0.0.1' is not allowed; allowed"
+            " is an IPv6 multicast group such as ff02::4:1",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast"'),
+            "error heartbus.toml:7: membership.links[0].group: missing; this key is needed",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast", group = "239.0.0.1", ttl = 256'),
+            "error heartbus.toml:7: membership.links[0].ttl: 256 is not allowed; allowed is a whole"
+            " number from 0 to 255",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast", group = "239.0.0.1", loop = 1'),
+            "error heartbus.toml:7: membership.links[0].loop: 1 is not allowed; allowed is true or"
+            " false",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "bcast", ttl = 1'),
+            "error heartbus.toml:7: membership.links[0].ttl: unknown key; allowed is kind,"
+            " interface, port",
+        ),
+        (
+            changed(
+                'kind = "bcast", interface = "eth1"',
+                'kind = "serial", device = "/dev/ttyS0", baud = 9600',
+            ),
+            "warning heartbus.toml:7: membership.links[0]: heartbeats fill 142% of a line of 9600"
+            " baud, and those that do not fit are dropped; allowed should be 50% or less: baud"
+            " 38400 or more, or a keepalive of 0.21 s or more",
         ),
         (
             changed("[membership]", "[membership]\nlease = 6"),

@@ -16,6 +16,7 @@ from heartbus.events import (
     HeldGroup,
     HoldStatus,
     IpvsState,
+    LinkView,
     MembershipState,
     Message,
     PingNodeView,
@@ -37,6 +38,17 @@ PING_NODES = (
     PingNodeView(name="routers", status=PingStatus.UP, silent_s=0.2, members_heard=("r2",)),
     PingNodeView(name="r3", status=PingStatus.DOWN, silent_s=9.0),
     PingNodeView(name="r4[/]", status=PingStatus.UNKNOWN, problem="r4: no address \x1b[2J"),
+)
+
+
+LINKS = (
+    LinkView(name="bcast:eth1", usable=True, heard=("linuxha2.linux-ha.org",)),
+    LinkView(
+        name="serial:/dev/ttyS0",
+        usable=False,
+        heard=(),
+        problem="/dev/ttyS0: No such file or directory",
+    ),
 )
 
 
@@ -66,7 +78,7 @@ def view_at(now_s: float) -> ClusterView:
             directors=directors,
             groups=groups,
             leases=(),
-            links=(),
+            links=LINKS,
             boot_id="b",
             config_digest="d",
             ping_nodes=PING_NODES,
@@ -120,3 +132,13 @@ def test_words_of_a_real_server_are_shown_as_they_are_and_move_no_cursor() -> No
     text = shown(view_at(100.0), now_s=100.5)
     assert "[/url] [bold] is not ok[a-z]+" in text
     assert "\x1b" not in text
+
+
+def test_links_are_shown_with_who_is_heard_and_what_is_wrong() -> None:
+    first, second = document(view_at(100.0), now_s=100.5)["links"]
+    assert (first["director"], first["heard"]) == (NODE, ["linuxha2.linux-ha.org"])
+    assert second["problem"] == "/dev/ttyS0: No such file or directory"
+    (line,) = [x for x in shown(view_at(100.0), now_s=100.5).split("\n") if "ttyS0" in x]
+    assert "serial:/dev/ttyS0" in line
+    assert "No such file or directory" in line
+    assert document(view_at(100.0), now_s=200.0)["links"] == []

@@ -55,6 +55,13 @@ def test_hosts_hear_each_other_until_the_cable_is_cut_and_again_when_healed(lab:
     assert hears(alice, bob, wait_s=ANSWER_MAX_S)
 
 
+def test_a_host_has_none_of_the_serial_lines_of_this_machine(lab: Lab) -> None:
+    alice = lab.host("alice")
+    devices = alice.call(lambda: [path.stat().st_rdev for path in Path("/dev").glob("ttyS*")])
+    assert len(devices) == len(list(Path("/dev").glob("ttyS*")))
+    assert set(devices) <= {os.stat("/dev/null").st_rdev}
+
+
 def carrier(host: Host) -> str:
     return host.call(lambda: Path("/sys/class/net/eth0/carrier").read_text().strip())
 

@@ -27,7 +27,7 @@ from heartbus.model import (
 from heartbus.testing import MemoryBus, MemoryHub
 from heartbus_membership import leases as files
 from heartbus_membership.icmp import Address
-from heartbus_membership.links import Received
+from heartbus_membership.links import Links, Received
 from heartbus_membership.service import MembershipService
 from heartbus_membership.snapshot import LinkCondition
 
@@ -76,7 +76,7 @@ class FakeNetwork:
 
 
 class FakeLinks:
-    """One broadcast link. ``plugged``: the cable; ``sent``: all that was sent."""
+    """One broadcast link. ``plugged``: the cable; ``sent``, ``relayed``: all that was."""
 
     def __init__(self, network: FakeNetwork) -> None:
         self._network = network
@@ -84,6 +84,10 @@ class FakeLinks:
         self._waiting: list[Received] = []
         self.plugged = True
         self.sent: list[bytes] = []
+        self.problem: str | None = None
+        self.repairs = 0
+        self.lost: dict[str, int] = {}
+        self.relayed: list[tuple[bytes, str, int]] = []
 
     def open(self, readable: Callable[[], None]) -> None:
         self._readable = readable
@@ -95,20 +99,28 @@ class FakeLinks:
                 if links.plugged:
                     links.arrive(datagram)
 
-    def arrive(self, datagram: bytes) -> None:
+    def arrive(self, datagram: bytes, *, hops: int = 0) -> None:
         """Let a datagram wait in the socket."""
-        self._waiting.append(Received(datagram=datagram, link="bcast:eth1", source="10.0.0.9"))
+        received = Received(datagram=datagram, link="bcast:eth1", source="10.0.0.9", hops=hops)
+        self._waiting.append(received)
         self._readable()
 
     def drain(self) -> list[Received]:
         waiting, self._waiting = self._waiting, []
         return waiting
 
+    def relay(self, datagram: bytes, *, origin: str, heard_on: str, hops: int) -> None:
+        self.relayed.append((datagram, heard_on, hops))
+
+    def dropped(self) -> dict[str, int]:
+        return self.lost
+
     async def repair(self) -> None:
-        return None
+        self.repairs += 1
 
     def conditions(self) -> tuple[LinkCondition, ...]:
-        return (LinkCondition(name="bcast:eth1", usable=True, problem=None),)
+        usable = self.problem is None
+        return (LinkCondition(name="bcast:eth1", usable=usable, problem=self.problem),)
 
     def close(self) -> None:
         self._readable = lambda: None
@@ -209,15 +221,22 @@ class Bench:
         self.hub = MemoryHub()
         self.directors: list[RunningDirector] = []
 
-    def start(self, name: str, cluster: Cluster, *, vip: FakeVip | None = None) -> RunningDirector:
-        """Start the membership of a director, and its vip unless one is given."""
+    def start(
+        self,
+        name: str,
+        cluster: Cluster,
+        *,
+        vip: FakeVip | None = None,
+        links: Links | None = None,
+    ) -> RunningDirector:
+        """Start the membership of a director, and its vip and its links unless they are given."""
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         loop = asyncio.get_running_loop()
         bus = self.hub.bus(node=name, service="membership", clock=loop.time)
         if vip is None:
             vip = FakeVip(self.hub.bus(node=name, service="vip", clock=loop.time))
-        links = self.network.port(name)
+        port = self.network.port(name)
         state_file = files.StateFile(directory, boot_id="boot")
         service = MembershipService(
             node=name,
@@ -226,7 +245,7 @@ class Bench:
             incarnation=state_file.next_incarnation(wall_ms=1),
             boot_id="boot",
             bus=bus,
-            links=links,
+            links=links or port,
             lease_file=files.LeaseFile(directory, boot_id="boot"),
             state_file=state_file,
             log=log.logger(node=name),
@@ -238,7 +257,7 @@ class Bench:
             vip.hold(report.groups[0].status, report.groups[0].epoch)
 
         task = loop.create_task(service.run(stopping, on_ready=ready))
-        director = RunningDirector(name, service, bus, vip, links, stopping, task, directory)
+        director = RunningDirector(name, service, bus, vip, port, stopping, task, directory)
         self.directors.append(director)
         return director
 

@@ -51,7 +51,9 @@ def test_a_copy_on_another_link_is_no_news() -> None:
     ears = hearing()
     ears.judge(encode(BEAT, RING), link="l1")
     heard = ears.judge(encode(BEAT, RING), link="l2")
-    assert heard == Heard(peer="b", link="l2", leaving=False, report=None)
+    assert heard == Heard(
+        peer="b", link="l2", incarnation=10, sequence=5, leaving=False, report=None
+    )
 
 
 @pytest.mark.parametrize(

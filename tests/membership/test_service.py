@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from heartbus.events import (
     DirectorStatus,
@@ -186,6 +187,47 @@ async def test_garbage_and_replays_are_counted_and_change_nothing(table: Bench) 
     await until(lambda: sum(state(second).dropped.values()) == 5)
     assert state(second).dropped == {"alien": 3, "replayed": 1, "forged": 1}
     assert state(second).directors[1].status is DirectorStatus.ALIVE
+
+
+async def test_a_problem_of_a_link_is_told_once_and_its_end_too(
+    table: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "REPAIR_PERIOD_S", 0.005)
+    with structlog.testing.capture_logs() as lines:
+        a = table.start("a", cluster_of("a", "b"))
+        for a.links.problem in ("interface eth1: No such device", None):
+            wanted = a.links.repairs + 5
+            await until(lambda: a.links.repairs >= wanted)  # noqa: B023  # awaited here
+            assert state(a).links[0].problem == a.links.problem
+    assert [
+        (line["event"], line["link"], line["problem"])
+        for line in lines
+        if line["event"].startswith("link.")
+    ] == [
+        ("link.unusable", "bcast:eth1", "interface eth1: No such device"),
+        ("link.usable", "bcast:eth1", None),
+    ]
+
+
+async def test_what_links_lost_is_told_with_what_was_not_believed(table: Bench) -> None:
+    a = table.start("a", cluster_of("a", "b"))
+    a.links.lost["line-noise"] = 3
+    a.links.arrive(b"noise")
+    await until(lambda: state(a).dropped == {"alien": 1, "line-noise": 3})
+
+
+async def test_what_came_over_a_line_goes_on_once_and_what_is_not_believed_never(
+    table: Bench,
+) -> None:
+    c = table.start("c", cluster_of("a", "b", "c"))
+    await until(lambda: len(c.links.sent) > 3)
+    await c.kill()
+    a = table.start("a", cluster_of("a", "b", "c"))
+    first, second, third = c.links.sent[:3]
+    for datagram, hops in ((first, 4), (first, 4), (second[:-1], 4), (second, 0), (third, 1)):
+        a.links.arrive(datagram, hops=hops)
+    await until(lambda: state(a).dropped == {"forged": 1, "replayed": 1})
+    assert a.links.relayed == [(first, "bcast:eth1", 3)]
 
 
 async def test_own_broadcast_is_passed_over_in_silence(table: Bench) -> None:

@@ -216,19 +216,41 @@ class BroadcastLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnicastLink:
-    """Heartbeats to one peer address or host name through one interface; ha.cf ``ucast``.
+    """Heartbeats to one peer through one interface; ha.cf ``ucast`` and ``ucast6``.
 
-    An entry that points at ourselves is harmless, so that all directors can share one file.
+    ``peer``: an IPv4 or IPv6 address, or a host name, which is looked up as IPv4 first; ``ipv6``:
+    as IPv6 only. The interface is the scope of a link-local address. An entry that points at
+    ourselves is harmless, so that all directors can share one file.
     """
 
     interface: str
     peer: str
     port: int = 694
+    ipv6: bool = False
 
     @property
     def name(self) -> str:
-        """Its name in events: ``ucast:eth1:10.0.0.2``."""
-        return f"ucast:{self.interface}:{self.peer}"
+        """Its name in events: ``ucast:eth1:10.0.0.2``, ``ucast6:eth1:host``."""
+        return f"{'ucast6' if self.ipv6 else 'ucast'}:{self.interface}:{self.peer}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MulticastLink:
+    """Heartbeats to a group of IPv4 or IPv6 on one interface; ha.cf ``mcast`` and ``mcast6``.
+
+    ``ttl``: how many routers they may pass, plus 1. ``loop``: the sending host hears them too.
+    """
+
+    interface: str
+    group: str
+    port: int = 694
+    ttl: int = 1
+    loop: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in events: ``mcast:eth1:239.0.0.1``."""
+        return f"mcast:{self.interface}:{self.group}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +266,7 @@ class SerialLink:
         return f"serial:{self.device}"
 
 
-HeartbeatLink = BroadcastLink | UnicastLink | SerialLink
+HeartbeatLink = BroadcastLink | MulticastLink | UnicastLink | SerialLink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,11 +369,13 @@ class Membership:
     - 2 x keepalive, so that a peer whose membership hangs has lost its VIP before we take it; with
     three or more voters a majority renews each lease, and it may be as long as a takeover may take.
     ``deadping_s`` None: ``ping_silence_s`` says what counts. ``watchdog`` and ``clients`` are
-    carried from ha.cf.
+    carried from ha.cf. ``hopfudge``: in a ring of serial lines a heartbeat passes at most
+    directors + hopfudge lines.
     """
 
     timers: Timers = field(default_factory=Timers)
     links: tuple[HeartbeatLink, ...] = ()
+    hopfudge: int = 1
     authentication: Authentication
     failback: Failback = Failback.OFF
     takeover: Takeover = Takeover.FAST

@@ -10,7 +10,7 @@ from heartbus import runner
 from heartbus.model import Cluster
 from heartbus.runner import Context, MachineError
 from heartbus_membership import leases as files
-from heartbus_membership.links import UdpLinks
+from heartbus_membership.media import links_of
 from heartbus_membership.service import MembershipService
 from heartbus_membership.signing import MAC_BYTES_MAX
 from heartbus_membership.wire import DATAGRAM_BYTES_MAX, GROUPS_MAX, size_bytes
@@ -43,7 +43,7 @@ async def serve(context: Context) -> None:
         incarnation=incarnation,
         boot_id=boot_id,
         bus=context.bus,
-        links=UdpLinks(cluster.membership.links),
+        links=links_of(cluster),
         lease_file=files.LeaseFile(context.runtime_dir, boot_id=boot_id),
         state_file=state_file,
         log=context.log,

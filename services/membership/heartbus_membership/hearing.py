@@ -22,6 +22,8 @@ class Heard:
 
     peer: str
     link: str
+    incarnation: int
+    sequence: int
     leaving: bool
     report: PeerReport | None
 
@@ -76,9 +78,20 @@ class Hearing:
         if novelty is Novelty.REPLAYED:
             return self._drop("replayed", f"heartbeat {beat.sequence} of {beat.node} again")
         if novelty is Novelty.COPY:
-            return Heard(peer=beat.node, link=link, leaving=beat.leaving, report=None)
+            return self._heard(beat, link, report=None)
         self.newest[beat.node] = beat
-        return Heard(peer=beat.node, link=link, leaving=beat.leaving, report=self._report(beat))
+        return self._heard(beat, link, report=self._report(beat))
+
+    @staticmethod
+    def _heard(beat: Heartbeat, link: str, *, report: PeerReport | None) -> Heard:
+        return Heard(
+            peer=beat.node,
+            link=link,
+            incarnation=beat.incarnation,
+            sequence=beat.sequence,
+            leaving=beat.leaving,
+            report=report,
+        )
 
     def _report(self, beat: Heartbeat) -> PeerReport:
         names, our_id = self._groups_by_id, self._our_id

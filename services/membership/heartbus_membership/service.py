@@ -55,10 +55,11 @@ from heartbus_membership.claims import (
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.doubts import Doubts
 from heartbus_membership.hearing import Dropped, Hearing
-from heartbus_membership.links import POINTS_AT_US, Links
+from heartbus_membership.links import POINTS_AT_US, Links, Received
 from heartbus_membership.orders import Orders
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.pinging import Pinger
+from heartbus_membership.relay import Relay
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, name_id
 
@@ -163,6 +164,7 @@ class MembershipService:
             ownership=self._ownership,
         )
         self._pinger = Pinger(settings, bus=bus, log=log, clock=clock)
+        self._relay = Relay(directors=len(cluster.voters))
         self._tick_s = min(self._timers.keepalive_s, settings.lease_s / 4, TICK_S_MAX)
         self._next_tick_s = now_s
         self._next_beat_s = now_s
@@ -286,7 +288,7 @@ class MembershipService:
         now_s = self._clock()
         self._note_lag(now_s - due_s, now_s)
         for received in self._links.drain():
-            self._datagram_received(received.datagram, received.link, received.source, now_s)
+            self._datagram_received(received, now_s)
         self._announce(self._detector.deadline_passed(now_s=now_s), now_s)
         if self._bus.connected != self._bus_connected:
             self._bus_connected = self._bus.connected
@@ -315,15 +317,16 @@ class MembershipService:
             self._detector.own_stall(now_s=now_s)
             self._say("self.stalled", "stall", late_s=round(late_s, 3))
 
-    def _datagram_received(
-        self, datagram: bytes, link: str | None, source: str, now_s: float
-    ) -> None:
-        heard = self._hearing.judge(datagram, link=link)
+    def _datagram_received(self, received: Received, now_s: float) -> None:
+        heard = self._hearing.judge(received.datagram, link=received.link)
         if heard is None:
             return
         if isinstance(heard, Dropped):
-            self._say("heartbeat.dropped", heard.reason, source=source, detail=heard.detail)
+            source, detail = received.source, heard.detail
+            self._say("heartbeat.dropped", heard.reason, source=source, detail=detail)
             return
+        if hops := self._relay.onward_hops(heard, hops=received.hops):
+            self._links.relay(received.datagram, origin=heard.peer, heard_on=heard.link, hops=hops)
         if heard.report is None:
             events = self._detector.copy_received(heard.peer, link=heard.link, now_s=now_s)
             self._announce(events, now_s)
@@ -523,10 +526,10 @@ class MembershipService:
             boot_id=self._boot_id,
             config_digest=self._digest,
             lag_s=self._lag_s,
-            dropped=dict(self._hearing.dropped),
             quorum=self._ownership.quorum,
             rung=self._ownership.rung(bus=self._bus.connected),
             ping_nodes=self._pinger.views(),
+            dropped={**self._hearing.dropped, **self._links.dropped()},
         )
 
     def _leases(self) -> tuple[Lease, ...]:

@@ -119,13 +119,14 @@ def _observe(url: str) -> tuple[ClusterView, Inbox, NatsBus]:
 
 
 def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
-    """Return the status as plain values: directors, ping nodes, groups, virtual services.
+    """Return the status as plain values: directors, links, ping nodes, groups, virtual services.
 
     What no fresh snapshot says is the word ``unknown``, never a guess.
     """
     return {
         "directors": [_director(view, node, now_s) for node in view.nodes()],
         "ping_nodes": _ping_nodes(view, now_s),
+        "links": _links(view, now_s),
         "groups": _groups(view, now_s),
         "virtual_services": _services(view, now_s),
     }
@@ -175,6 +176,21 @@ def _ping_nodes(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
                 "problem": node.problem,
             }
     return list(rows.values())
+
+
+def _links(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "director": node,
+            "link": link.name,
+            "usable": link.usable,
+            "heard": list(link.heard),
+            "problem": link.problem,
+        }
+        for node in view.nodes()
+        if (state := _fresh(view, node, MembershipState, now_s)) is not None
+        for link in state.links
+    ]
 
 
 def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
@@ -251,6 +267,14 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             UNKNOWN if row["lag_s"] is None else f"{row['lag_s'] * 1000:.0f} ms",
             _held(row),
         )
+    links = Table("director", "link", "heard", "problem", title="Heartbeat links")
+    for row in content["links"]:
+        links.add_row(
+            escape(row["director"].split(".")[0]),
+            escape(row["link"]),
+            escape(", ".join(heard.split(".")[0] for heard in row["heard"])) or "-",
+            escape(printable(row["problem"] or "")),
+        )
     groups = Table("group", "holder", "epoch", "why", title="Resource groups")
     for row in content["groups"]:
         style = "red" if row["holder"] == UNKNOWN else "green"
@@ -260,9 +284,9 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             str(row["epoch"]),
             escape(row["reason"]),
         )
-    tables = [directors, groups]
+    tables = [directors, links, groups]
     if content["ping_nodes"]:
-        tables.insert(1, _ping_table(content["ping_nodes"]))
+        tables.insert(2, _ping_table(content["ping_nodes"]))
     return Group(*tables, *(_service_table(row) for row in content["virtual_services"]))
 
 

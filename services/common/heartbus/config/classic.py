@@ -15,7 +15,13 @@ from heartbus.config.group_files import (
     Search,
     warn_of_missing_scripts,
 )
-from heartbus.config.ha_cf import BAUD_DEFAULT, UDPPORT_DEFAULT, HaCf, LinkKind
+from heartbus.config.ha_cf import (
+    BAUD_DEFAULT,
+    HOPFUDGE_DEFAULT,
+    UDPPORT_DEFAULT,
+    HaCf,
+    LinkKind,
+)
 from heartbus.config.report import Path, Place, Places, Report
 from heartbus.config.validate import validate
 from heartbus.model import (
@@ -26,6 +32,7 @@ from heartbus.model import (
     Failback,
     HeartbeatLink,
     Membership,
+    MulticastLink,
     ResourceGroup,
     SerialLink,
     Timers,
@@ -41,6 +48,7 @@ RESOURCE_DIRECTORY: Final = "resource.d"
 
 KEEPALIVE_DEFAULT_S: Final = 1.0
 DEADTIME_DEFAULT_S: Final = 30.0
+LINK_DIRECTIVES: Final = frozenset({"bcast", "udp", "ucast", "ucast6", "mcast", "mcast6", "serial"})
 TIMER_DIRECTIVES: Final = frozenset({"keepalive", "warntime", "deadtime", "initdead"})
 
 
@@ -132,6 +140,7 @@ def _membership(ha: HaCf, keys: AuthKeys, report: Report) -> Membership:
     return Membership(
         timers=_timers(ha),
         links=_links(ha),
+        hopfudge=ha.hopfudge.value if ha.hopfudge else HOPFUDGE_DEFAULT,
         authentication=Authentication(
             signing_key=keys.signing_key.value if keys.signing_key else 0,
             keys=tuple(key.value for key in keys.keys),
@@ -173,7 +182,19 @@ def _links(ha: HaCf) -> tuple[HeartbeatLink, ...]:
             case LinkKind.BCAST:
                 links.append(BroadcastLink(interface=link.device, port=port))
             case LinkKind.UCAST:
-                links.append(UnicastLink(interface=link.device, peer=link.peer, port=port))
+                links.append(
+                    UnicastLink(interface=link.device, peer=link.peer, port=port, ipv6=link.ipv6)
+                )
+            case LinkKind.MCAST:
+                links.append(
+                    MulticastLink(
+                        interface=link.device,
+                        group=link.peer,
+                        port=link.port,
+                        ttl=link.ttl,
+                        loop=link.loop,
+                    )
+                )
             case LinkKind.SERIAL:
                 links.append(SerialLink(device=link.device, baud=baud))
     return tuple(links)
@@ -216,8 +237,10 @@ def _without(ha: HaCf, keys: AuthKeys) -> frozenset[str]:
         without.add("deadping")
     if ha.broken & {"ping", "ping6", "ping_group"}:
         without.add("ping_nodes")
-    if ha.broken & {"bcast", "ucast", "udp"}:
+    if ha.broken & LINK_DIRECTIVES:
         without.add("links")
+    if ha.broken & {"baud", "keepalive"}:
+        without.add("lines")
     if keys.signing_key is None or keys.refused:
         without.add("keys")
     return frozenset(without)

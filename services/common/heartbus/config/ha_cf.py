@@ -23,7 +23,11 @@ from heartbus.config.values import (
     integer,
     interface,
     ipv6_host,
+    multicast4,
+    multicast6,
     node_name,
+    peer,
+    peer6,
     ping_name,
     port_number,
     unusable_text,
@@ -33,6 +37,10 @@ from heartbus.model import Failback, PingNode, SupervisedClient
 BAUD_RATES: Final = (9600, 19200, 38400, 57600, 115200, 230400, 460800)
 BAUD_DEFAULT: Final = 19200
 UDPPORT_DEFAULT: Final = 694
+TTL_DEFAULT: Final = 1
+TTL_MAX: Final = 255
+HOPFUDGE_DEFAULT: Final = 1
+HOPFUDGE_MAX: Final = 255
 BUILT_IN_CLIENTS: Final = ("ccm", "ipfail")
 PLACEHOLDER_CLIENT: Final = ("userid", "cmd")
 """What the classic how-to prints in the place of a user and a command."""
@@ -43,16 +51,24 @@ class LinkKind(enum.Enum):
 
     BCAST = "bcast"
     UCAST = "ucast"
+    MCAST = "mcast"
     SERIAL = "serial"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One medium. Port and speed are those of the whole file, see ``HaCf.udpport``."""
+    """One medium. Port and speed are those of the whole file, see ``HaCf.udpport``.
+
+    Multicast has a ``port`` of its own; ``peer`` is its group. ``ipv6``: look up no IPv4 address.
+    """
 
     kind: LinkKind
     device: str
     peer: str = ""
+    ipv6: bool = False
+    port: int = 0
+    ttl: int = 0
+    loop: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +154,39 @@ def _ucast(text: str) -> Link:
     words = text.split()
     if len(words) != 2:
         raise bad(text, "an interface and a peer, such as eth0 192.168.7.2")
-    return Link(kind=LinkKind.UCAST, device=interface(words[0]), peer=host(words[1]))
+    return Link(kind=LinkKind.UCAST, device=interface(words[0]), peer=peer(words[1]))
+
+
+def _ucast6(text: str) -> Link:
+    words = text.split()
+    if len(words) != 2:
+        raise bad(text, "an interface and a peer, such as eth0 fe80::2")
+    address = peer6(words[1])
+    return Link(
+        kind=LinkKind.UCAST, device=interface(words[0]), peer=address, ipv6=":" not in address
+    )
+
+
+def _mcast(text: str) -> Link:
+    return _group(text, multicast4, "eth0 239.0.0.1 694 1 0")
+
+
+def _mcast6(text: str) -> Link:
+    return _group(text, multicast6, "eth0 ff02::4:1 694 1 0")
+
+
+def _group(text: str, address: Callable[[str], str], example: str) -> Link:
+    words = text.split()
+    if len(words) != 5:
+        raise bad(text, f"an interface, a group, a port, a ttl and loop, such as {example}")
+    return Link(
+        kind=LinkKind.MCAST,
+        device=interface(words[0]),
+        peer=address(words[1]),
+        port=port_number(words[2]),
+        ttl=integer(words[3], 0, TTL_MAX),
+        loop=bool(integer(words[4], 0, 1)),
+    )
 
 
 def _ping(text: str) -> PingNode:
@@ -179,20 +227,16 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         Directive(name="bcast", value=_bcast, sets="links", shape=Shape.EACH),
         Directive(name="udp", value=_bcast, sets="links", shape=Shape.EACH),
         Directive(name="ucast", value=_ucast, sets="links", shape=Shape.LINE),
-        Directive(
-            name="serial",
-            value=_serial,
-            sets="links",
-            shape=Shape.EACH,
-            note="this version sends no heartbeats over serial lines yet",
-        ),
+        Directive(name="ucast6", value=_ucast6, sets="links", shape=Shape.LINE),
+        Directive(name="mcast", value=_mcast, sets="links", shape=Shape.LINE),
+        Directive(name="mcast6", value=_mcast6, sets="links", shape=Shape.LINE),
+        Directive(name="serial", value=_serial, sets="links", shape=Shape.EACH),
         Directive(name="baud", value=_baud, sets="baud"),
         Directive(name="udpport", value=port_number, sets="udpport"),
         Directive(
             name="hopfudge",
-            value=lambda text: integer(text, 0, 255),
+            value=lambda text: integer(text, 0, HOPFUDGE_MAX),
             sets="hopfudge",
-            note="not needed: heartbeats are not relayed around rings of serial lines",
         ),
         Directive(name="ping", value=_ping, sets="ping_nodes", shape=Shape.EACH),
         Directive(name="ping6", value=_ping6, sets="ping_nodes", shape=Shape.EACH),
@@ -231,8 +275,6 @@ UNUSED: Final[dict[str, str]] = {
     "logfacility": "logs go to standard error",
     "logfile": "logs go to standard error",
     "max_rexmit_delay": "heartbeats are not sent again",
-    "mcast": "no multicast links yet",
-    "mcast6": "no multicast links yet",
     "memreserve": "memory is not reserved",
     "msgfmt": "heartbus has its own wire format",
     "normalpoll": "not a choice here",
@@ -247,7 +289,6 @@ UNUSED: Final[dict[str, str]] = {
     "stonith_host": "no fencing yet",
     "syslogmsgfmt": "logs go to standard error",
     "traditional_compression": "heartbeats are small",
-    "ucast6": "no IPv6 links yet",
     "use_apphbd": "no such daemon",
     "use_logd": "logs go to standard error",
     "uuidfrom": "nodes are known by name",

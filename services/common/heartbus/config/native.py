@@ -10,14 +10,22 @@ import dataclasses
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
 from heartbus.config import source
 from heartbus.config.authkeys import KEY_ID_MAX
 from heartbus.config.group_files import Draft, GroupFiles, Search, warn_of_missing_scripts
-from heartbus.config.ha_cf import BAUD_DEFAULT, BAUD_RATES, UDPPORT_DEFAULT
+from heartbus.config.ha_cf import (
+    BAUD_DEFAULT,
+    BAUD_RATES,
+    HOPFUDGE_DEFAULT,
+    HOPFUDGE_MAX,
+    TTL_DEFAULT,
+    TTL_MAX,
+    UDPPORT_DEFAULT,
+)
 from heartbus.config.native_services import virtual_service
 from heartbus.config.report import Path, Place, Places, Report, Setting, shown
 from heartbus.config.resources import parse_resource, script_name
@@ -31,7 +39,11 @@ from heartbus.config.values import (
     interface,
     ipv4,
     ipv6_host,
+    multicast,
+    multicast6,
     node_name,
+    peer,
+    peer6,
     ping_name,
     prefix_len,
     unusable_text,
@@ -49,6 +61,7 @@ from heartbus.model import (
     Failback,
     HeartbeatLink,
     Membership,
+    MulticastLink,
     PingNode,
     Resource,
     ResourceGroup,
@@ -70,7 +83,7 @@ _LONG_KEY: Final = re.compile(rf"(?:[\w\"'-]{{1,64}}[ \t]{{0,8}}\.[ \t]{{0,8}}){
 
 TIMER_PROFILE_DEFAULT: Final = "lan"
 LEASE_NOT_GIVEN_S: Final = 0.0
-LINK_KINDS: Final = ("bcast", "ucast", "serial")
+LINK_KINDS: Final = ("bcast", "ucast", "ucast6", "mcast", "mcast6", "serial")
 LIFETIME_MAX_S: Final = 3600
 
 _LINES: Final = re.compile(r"(?:[^\n]*+\n){1,256}+|[^\n]++")
@@ -105,7 +118,7 @@ class _Reader:
 
     def cluster(self, content: dict[str, object]) -> Cluster:
         document = Table(self._toml, (), content)
-        with self._refusing("timers", "lease", "links", "keys", "deadping", "ping_nodes"):
+        with self._refusing("timers", "lease", "links", "lines", "keys", "deadping", "ping_nodes"):
             membership = self._membership(document.table("membership"))
         with self._refusing("vip"):
             vip = read_vip(document.table("vip"))
@@ -190,9 +203,11 @@ class _Reader:
 
     def _membership(self, table: Table) -> Membership:
         links = [_link(link) for link in table.tables("links")]
+        hopfudge = table.integer("hopfudge", 0, HOPFUDGE_MAX)
         membership = Membership(
             timers=read_timers(table),
             links=tuple(link for link in links if link is not None),
+            hopfudge=HOPFUDGE_DEFAULT if hopfudge is None else hopfudge,
             authentication=self._authentication(table.table("authentication")),
             failback=table.choice("failback", Failback) or Failback.OFF,
             takeover=table.choice("takeover", Takeover) or Takeover.FAST,
@@ -334,19 +349,39 @@ def _link(table: Table) -> HeartbeatLink | None:
         baud = table.integer("baud", BAUD_RATES[0], BAUD_RATES[-1])
         if baud is not None and baud not in BAUD_RATES:
             table.refuse("baud", baud, ", ".join(map(str, BAUD_RATES)))
-        table.report.note(table.at(), "this version sends no heartbeats over serial lines yet")
         link = SerialLink(device=device, baud=baud or BAUD_DEFAULT) if device else None
     elif kind is not None:
         nic = table.required("interface", table.text("interface", interface))
         port = table.integer("port", 1, 65535) or UDPPORT_DEFAULT
         if kind == "bcast":
             link = BroadcastLink(interface=nic, port=port) if nic else None
+        elif kind in ("mcast", "mcast6"):
+            link = _multicast(table, nic, port, multicast6 if kind == "mcast6" else multicast)
         else:
-            peer = table.required("peer", table.text("peer", host))
-            link = UnicastLink(interface=nic, peer=peer, port=port) if nic and peer else None
+            parse = peer6 if kind == "ucast6" else peer
+            to = table.required("peer", table.text("peer", parse))
+            ipv6 = kind == "ucast6" and to is not None and ":" not in to
+            link = UnicastLink(interface=nic, peer=to, port=port, ipv6=ipv6) if nic and to else None
     if kind is not None:
         table.close()
     return link
+
+
+def _multicast(
+    table: Table, nic: str | None, port: int, parse: Callable[[str], str]
+) -> MulticastLink | None:
+    group = table.required("group", table.text("group", parse))
+    ttl = table.integer("ttl", 0, TTL_MAX)
+    loop = table.boolean("loop")
+    if nic is None or group is None:
+        return None
+    return MulticastLink(
+        interface=nic,
+        group=group,
+        port=port,
+        ttl=TTL_DEFAULT if ttl is None else ttl,
+        loop=bool(loop),
+    )
 
 
 def _client(table: Table) -> SupervisedClient | None:

@@ -19,6 +19,7 @@ from heartbus.model import (
     Cluster,
     HeartbeatLink,
     Membership,
+    MulticastLink,
     PingNode,
     Resource,
     SavedRulesResource,
@@ -123,6 +124,7 @@ def _membership(membership: Membership) -> Iterator[str]:
         "  lease", f"{membership.lease_s:g} s, restart grace {membership.restart_grace_s:g} s"
     )
     yield from _rows("  links", [_link(link) for link in membership.links])
+    yield _row("  hopfudge", str(membership.hopfudge))
     authentication = membership.authentication
     keys = [
         f"{key.id} {key.method} {REDACTED if key.secret else '(no secret)'}"
@@ -214,7 +216,13 @@ def _link(link: HeartbeatLink) -> str:
     if isinstance(link, SerialLink):
         return f"serial {link.device}, {link.baud} baud"
     if isinstance(link, UnicastLink):
-        return f"ucast {link.interface} to {link.peer}, UDP port {link.port}"
+        kind = "ucast6" if link.ipv6 else "ucast"
+        return f"{kind} {link.interface} to {link.peer}, UDP port {link.port}"
+    if isinstance(link, MulticastLink):
+        loop = "heard by ourselves too" if link.loop else "no loop"
+        return (
+            f"mcast {link.interface} to {link.group}, UDP port {link.port}, ttl {link.ttl}, {loop}"
+        )
     return f"bcast {link.interface}, UDP port {link.port}"
 
 

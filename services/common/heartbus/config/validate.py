@@ -12,8 +12,10 @@ import warnings
 from collections.abc import Callable
 from typing import Final
 
+from heartbus.config import line_load
 from heartbus.config.authkeys import KEY_ID_MAX
 from heartbus.config.diagnostics import Diagnostic
+from heartbus.config.ha_cf import BAUD_RATES
 from heartbus.config.ipvsadm_rules import WEIGHT_MAX
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown
 from heartbus.config.values import is_host_name, is_url
@@ -150,10 +152,10 @@ def _lease(cluster: Cluster, places: Places, report: Report) -> None:
 
 def _links(cluster: Cluster, places: Places, report: Report) -> None:
     links = cluster.membership.links
-    if len(cluster.directors) > 1 and all(isinstance(link, SerialLink) for link in links):
+    if len(cluster.directors) > 1 and not links:
         report.error(
             places.at("membership", "links"),
-            "no link to send heartbeats over; at least one bcast or ucast is needed",
+            "no link to send heartbeats over; at least one bcast, mcast, ucast or serial is needed",
         )
     seen: set[str] = set()
     for index, link in enumerate(links):
@@ -211,6 +213,26 @@ def _ping_nodes(cluster: Cluster, places: Places, report: Report) -> None:
                 f"more than {PING_MEMBERS_MAX} hosts to ask; allowed are {PING_MEMBERS_MAX},"
                 " the members of groups counted",
             )
+
+
+def _lines(cluster: Cluster, places: Places, report: Report) -> None:
+    keepalive_s = cluster.membership.timers.keepalive_s
+    busy_bits = line_load.bits_per_keepalive(cluster)
+    for index, link in enumerate(cluster.membership.links):
+        if not isinstance(link, SerialLink):
+            continue
+        share = busy_bits / (link.baud * keepalive_s)
+        if share <= line_load.SHARE_MAX:
+            continue
+        enough = [rate for rate in BAUD_RATES if line_load.fits(busy_bits, rate, keepalive_s)]
+        baud = f"baud {enough[0]} or more, or " if enough else ""
+        least_s = busy_bits / (link.baud * line_load.SHARE_MAX)
+        report.warning(
+            places.at("membership", "links", index),
+            f"heartbeats fill {share:.0%} of a line of {link.baud} baud, and those that do not fit"
+            f" are dropped; allowed should be {line_load.SHARE_MAX:.0%} or less:"
+            f" {baud}a keepalive of {least_s:.2g} s or more",
+        )
 
 
 def _keys(cluster: Cluster, places: Places, report: Report) -> None:
@@ -465,13 +487,14 @@ RULES: Final[dict[str, Rule]] = {
     "deadping": _deadping,
     "ping_nodes": _ping_nodes,
     "links": _links,
+    "lines": _lines,
     "keys": _keys,
     "vip": _vip,
     "groups": _groups,
     "services": _services,
 }
 
-TIME_RULES: Final = ("timers", "lease", "deadping")
+TIME_RULES: Final = ("timers", "lease", "deadping", "lines")
 """What a timer profile can break."""
 
 
