@@ -133,9 +133,13 @@ def comparable(cluster: Cluster) -> Cluster:
     return dataclasses.replace(cluster, source="", resource_path=())
 
 
+NO_REAL_TIME = (
+    "note ha.cf: realtime: not given: off (Heartbeat: on); heartbus notices when it was not"
+    " scheduled in time, and a real-time process can starve all others"
+)
 HA_CF_REMARKS = [
+    NO_REAL_TIME,
     "note ha.cf:1: serial: this version sends no heartbeats over serial lines yet",
-    "note ha.cf:2: watchdog: this version does not feed a watchdog device yet",
     "note ha.cf:8: hopfudge: not needed: heartbeats are not relayed around rings of serial lines",
     "warning ha.cf:9: baud: below the serial of line 1, where Heartbeat ignores it; here 19200"
     " counts for every serial",

@@ -241,7 +241,7 @@ def test_a_cluster_without_a_link_is_refused(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_no_text_are_refused_but_not_in_comments(tmp_path: Path) -> None:
-    text = QUIET_HA_CF.encode() + b"# \xd6\xd0\xce\xc4\nnode \xff\n"
+    text = QUIET_HA_CF.encode() + b"# \xd6\xd0\xce\xc4\nnode \xff\nrealtime off"
     words = remarks(tmp_path, {**QUIET, "ha.cf": text})
     assert words == ["error ha.cf:5: not UTF-8 text; allowed is plain UTF-8 text"]
 
@@ -355,7 +355,7 @@ def test_what_is_said_about_haresources(tmp_path: Path, text: str, words: str) -
 
 
 def test_a_short_name_of_several_nodes_is_refused(tmp_path: Path) -> None:
-    text = "bcast eth1\nauto_failback off\nnode lb.a.org lb.b.org\n"
+    text = "bcast eth1\nauto_failback off\nnode lb.a.org lb.b.org\nrealtime off\n"
     files = {**QUIET, "ha.cf": text, "haresources": "lb 10.0.0.1/24"}
     assert remarks(tmp_path, files) == [
         "error haresources:1: lb: fits several nodes of ha.cf: lb.a.org, lb.b.org; write one of"

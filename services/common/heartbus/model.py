@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import NewType
+from typing import Final, NewType
+
+from heartbus.fences import Fence as Fence
+from heartbus.fences import FenceAction as FenceAction
+from heartbus.fences import FenceOption as FenceOption
 
 Seconds = float
 
@@ -276,12 +280,34 @@ class Failback(enum.StrEnum):
     OFF = "off"
 
 
+BUILT_IN_CLIENTS: Final = ("ccm", "ipfail")
+"""Programs of Heartbeat whose work membership does itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisedClient:
-    """A program that Heartbeat ran beside itself; ha.cf ``respawn``."""
+    """A program that membership runs beside itself, as this user; ha.cf ``respawn``.
+
+    ``command``: the program with its whole path and its arguments, as a shell reads them.
+    """
 
     user: str
     command: str
+
+    @property
+    def program(self) -> str:
+        """The path of the program alone."""
+        return self.command.split(None, 1)[0]
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is not started, because heartbus does its work."""
+        return self.program.rpartition("/")[2] in BUILT_IN_CLIENTS
+
+
+RTPRIO_DEFAULT: Final = 1
+"""Any real-time priority runs before all ordinary processes; a low one leaves the kernel's own
+threads (50) and real-time programs of others before us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +318,9 @@ class Membership:
     the membership process of a peer is silent while the bus shows its host alive, a takeover waits
     at most this long after deadtime. ``lease_s`` must not exceed ``restart_grace_s`` + deadtime
     - 2 x keepalive, so that a peer whose membership hangs has lost its VIP before we take it.
-    ``ping_nodes``, ``watchdog`` and ``clients`` are carried from ha.cf.
+    ``watchdog``: a device that resets the host unless we write to it. ``fences``: tried in order,
+    per director. ``clients`` run beside membership. ``realtime``: scheduling class SCHED_RR at
+    ``rtprio`` (1 to 99) and memory that is never paged out. ``ping_nodes`` are carried from ha.cf.
     """
 
     timers: Timers = field(default_factory=Timers)
@@ -303,7 +331,10 @@ class Membership:
     restart_grace_s: Seconds = 5.0
     ping_nodes: tuple[str, ...] = ()
     watchdog: str | None = None
+    fences: tuple[Fence, ...] = ()
     clients: tuple[SupervisedClient, ...] = ()
+    realtime: bool = False
+    rtprio: int = RTPRIO_DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from heartbus.config.ipvsadm_rules import WEIGHT_MAX
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown
 from heartbus.config.values import is_host_name, is_url
 from heartbus.model import (
+    RTPRIO_DEFAULT,
     AddressResource,
     AuthMethod,
     Check,
@@ -157,6 +158,28 @@ def _keys(cluster: Cluster, places: Places, report: Report) -> None:
         report.error(
             at("signing_key"), f"there is no key {authentication.signing_key}; allowed is {allowed}"
         )
+
+
+def _guards(cluster: Cluster, places: Places, report: Report) -> None:
+    membership = cluster.membership
+    names = [director.name for director in cluster.directors]
+    for index, fence in enumerate(membership.fences):
+        if fence.director not in names:
+            report.error(
+                places.at("membership", "fences", index, "director"),
+                f"{shown(fence.director)} is no director; allowed is"
+                f" {', '.join(names[:10])}{closest(fence.director, names)}",
+            )
+    fenced = {fence.director for fence in membership.fences}
+    without = [name for name in names if name not in fenced]
+    if fenced and without and len(names) > 1:
+        report.warning(
+            places.at("membership", "fences"),
+            f"no fence for {', '.join(without[:10])}: when one of these is dead it is taken over"
+            " without being fenced",
+        )
+    if membership.rtprio != RTPRIO_DEFAULT and not membership.realtime:
+        report.note(places.at("membership", "rtprio"), "without effect: realtime is off")
 
 
 def _vip(cluster: Cluster, places: Places, report: Report) -> None:
@@ -382,6 +405,7 @@ RULES: Final[dict[str, Rule]] = {
     "lease": _lease,
     "links": _links,
     "keys": _keys,
+    "guards": _guards,
     "vip": _vip,
     "groups": _groups,
     "services": _services,
