@@ -10,6 +10,7 @@ from heartbus import runner
 from heartbus.runner import Context, MachineError
 from heartbus_membership import leases as files
 from heartbus_membership.links import UdpLinks
+from heartbus_membership.realtime import use_real_time
 from heartbus_membership.service import MembershipService
 from heartbus_membership.wire import GROUPS_MAX
 
@@ -29,6 +30,9 @@ async def serve(context: Context) -> None:
             f"{cluster.source}: {len(cluster.groups)} resource groups, heartbeats carry at most "
             f"{GROUPS_MAX}: join groups that move together"
         )
+    if cluster.membership.realtime:
+        for refused in use_real_time(cluster.membership.rtprio):
+            context.log.warning("realtime.refused", problem=refused)
     boot_id = files.read_boot_id()
     state_file = files.StateFile(context.state_dir)
     try:

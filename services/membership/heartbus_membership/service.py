@@ -25,6 +25,7 @@ from heartbus.events import (
     Lease,
     MembershipState,
     Message,
+    NodeAlive,
     NodeDead,
     NodeLate,
     NodeLeft,
@@ -36,6 +37,7 @@ from heartbus_membership import leases as files
 from heartbus_membership import snapshot
 from heartbus_membership.claims import Effect, Grant, GroupRule, PersistEpoch, Revoke, SendHeartbeat
 from heartbus_membership.detector import FailureDetector, NodeEvent
+from heartbus_membership.guard import Guard
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.links import POINTS_AT_US, Links
 from heartbus_membership.ownership import Ownership
@@ -140,6 +142,9 @@ class MembershipService:
         self._tasks: asyncio.TaskGroup | None = None
         self._lines = RateLimit(period_s=10.0)
         self._link_problems: dict[str, str | None] = {}
+        self.guard = Guard(
+            node=node, settings=settings, bus=bus, log=log, clock=clock, wake_up=self._wake_up
+        )
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -160,11 +165,14 @@ class MembershipService:
                 self._tasks = tasks
                 work = [self._beat(), self._follow_bus(), self._repair_links()]
                 running = [tasks.create_task(job) for job in work]
+                self.guard.start(tasks)
                 await stopping.wait()
                 await self._leave()
+                await self.guard.stop()
                 for task in (*running, *self._asking.values()):
                     task.cancel()
         finally:
+            self.guard.close()
             self._links.close()
 
     def _join_bus(self) -> None:
@@ -260,6 +268,7 @@ class MembershipService:
             self._released.set()
         else:
             self._released.clear()
+        self.guard.turn_finished(now_s=now_s)
 
     def _note_lag(self, late_s: float, now_s: float) -> None:
         late_s = max(0.0, late_s)
@@ -305,6 +314,10 @@ class MembershipService:
                     status = DirectorStatus.DEAD
                 case NodeLeft():
                     status = DirectorStatus.LEFT
+                    self.guard.peer_returned(event.director)
+                case NodeAlive():
+                    self.guard.peer_returned(event.director)
+                    continue
                 case _:
                     continue  # alive is told to the core with its report, links do not matter to it
             self._carry_out(
@@ -432,6 +445,9 @@ class MembershipService:
             config_digest=self._digest,
             lag_s=self._lag_s,
             dropped=dict(self._hearing.dropped),
+            watchdog=self.guard.watchdog_view(),
+            fences=self.guard.fence_views(),
+            clients=self.guard.client_views(),
         )
 
     def _leases(self) -> tuple[Lease, ...]:
