@@ -251,6 +251,12 @@ def test_a_client_that_can_be_started_is_met_with_silence(tmp_path: Path) -> Non
     assert classic_remarks(tmp_path, lines, executables=("opt/ok",)) == []
 
 
+def test_more_clients_than_are_bearable_are_refused(tmp_path: Path) -> None:
+    lines = "respawn root /opt/ok\n" * 65
+    (words,) = classic_remarks(tmp_path, lines + "realtime off", executables=("opt/ok",))
+    assert words == "error ha.cf:68: respawn: 65 are too many; allowed is 64"
+
+
 def test_a_client_that_is_here_and_cannot_be_run_is_an_error(tmp_path: Path) -> None:
     text = '[[membership.clients]]\nuser = "root"\ncommand = "/etc/passwd -x"\n'
     assert native_remarks(tmp_path, text) == [

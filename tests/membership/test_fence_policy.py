@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartbus.events import FenceStatus, FenceView, NodeFenced, NodeUnfenced
-from heartbus.fences import Fence
+from heartbus.guards import Fence
 from heartbus_membership.fence_policy import (
     RETRY_MAX_S,
     EndFence,

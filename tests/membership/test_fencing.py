@@ -13,7 +13,7 @@ import pytest
 
 from heartbus import log
 from heartbus.events import FenceStatus, NodeFenced, NodeUnfenced
-from heartbus.fences import Fence, FenceAction, FenceOption
+from heartbus.guards import Fence, FenceAction, FenceOption
 from heartbus.model import Membership
 from heartbus.testing import MemoryHub
 from heartbus_membership.fencing import FenceResult, run_fence

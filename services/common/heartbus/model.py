@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Final, NewType
+from typing import NewType
 
-from heartbus.fences import Fence as Fence
-from heartbus.fences import FenceAction as FenceAction
-from heartbus.fences import FenceOption as FenceOption
+from heartbus.guards import RTPRIO_DEFAULT as RTPRIO_DEFAULT
+from heartbus.guards import Fence as Fence
+from heartbus.guards import FenceAction as FenceAction
+from heartbus.guards import FenceOption as FenceOption
+from heartbus.guards import SupervisedClient as SupervisedClient
 
 Seconds = float
 
@@ -278,36 +280,6 @@ class Failback(enum.StrEnum):
 
     ON = "on"
     OFF = "off"
-
-
-BUILT_IN_CLIENTS: Final = ("ccm", "ipfail")
-"""Programs of Heartbeat whose work membership does itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisedClient:
-    """A program that membership runs beside itself, as this user; ha.cf ``respawn``.
-
-    ``command``: the program with its whole path and its arguments, as a shell reads them.
-    """
-
-    user: str
-    command: str
-
-    @property
-    def program(self) -> str:
-        """The path of the program alone."""
-        return self.command.split(None, 1)[0]
-
-    @property
-    def built_in(self) -> bool:
-        """Whether it is not started, because heartbus does its work."""
-        return self.program.rpartition("/")[2] in BUILT_IN_CLIENTS
-
-
-RTPRIO_DEFAULT: Final = 1
-"""Any real-time priority runs before all ordinary processes; a low one leaves the kernel's own
-threads (50) and real-time programs of others before us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

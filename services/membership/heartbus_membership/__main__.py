@@ -31,8 +31,11 @@ async def serve(context: Context) -> None:
             f"{GROUPS_MAX}: join groups that move together"
         )
     if cluster.membership.realtime:
-        for refused in use_real_time(cluster.membership.rtprio):
+        refusals = use_real_time(cluster.membership.rtprio)
+        for refused in refusals:
             context.log.warning("realtime.refused", problem=refused)
+        if not refusals:
+            context.log.info("realtime.granted", rtprio=cluster.membership.rtprio)
     boot_id = files.read_boot_id()
     state_file = files.StateFile(context.state_dir)
     try:

@@ -24,6 +24,8 @@ EXITS_MAX: Final = 10
 PAUSE_S: Final = 1.0
 """Before the start that follows a short run; Heartbeat starts at once and may spin."""
 RETRY_S: Final = 30.0
+COMMAND_CHARS_MAX: Final = 200
+"""So much of a command line is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,7 @@ class ClientsPolicy:
         """Return what became of each."""
         return tuple(
             ClientView(
-                command=state.client.command,
+                command=state.client.command[:COMMAND_CHARS_MAX],
                 user=state.client.user,
                 status=state.status,
                 exits=state.exits,

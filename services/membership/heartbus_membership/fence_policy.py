@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from heartbus.events import FenceStatus, FenceView, NodeFenced, NodeUnfenced
-from heartbus.fences import Fence
+from heartbus.guards import Fence
 
 RETRY_FIRST_S: Final = 2.0
 RETRY_MAX_S: Final = 60.0
 REASON_CHARS_MAX: Final = 300
+REASONS_CHARS_MAX: Final = 1000
+"""Of a whole round, in one event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,9 @@ class FencePolicy:
         state.at += 1
         if state.at < len(state.fences):
             return self._run(state)
-        unfenced = NodeUnfenced(director=peer, reason="; ".join(state.round_reasons))
+        unfenced = NodeUnfenced(
+            director=peer, reason="; ".join(state.round_reasons)[:REASONS_CHARS_MAX]
+        )
         state.stage = _Stage.WAITING
         state.retry_s = now_s + min(RETRY_FIRST_S * 2.0 ** min(state.rounds, 16), RETRY_MAX_S)
         state.rounds += 1

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from heartbus.fences import Fence
+from heartbus.guards import Fence
 from heartbus_membership.children import REAP_S, Child
 
 OUTPUT_CHARS_MAX: Final = 300

@@ -56,12 +56,14 @@ class Guard:
             self._feeding = WatchdogPolicy(
                 device=settings.watchdog, deadtime_s=settings.timers.deadtime_s
             )
-        self.fences = FencePolicy(settings.fences)
+        # All directors share one file: what would fence ourselves is for the others.
+        self.fences = FencePolicy([f for f in settings.fences if f.director != node])
         self._fencing: dict[str, asyncio.Task[FenceResult]] = {}
         self._clients = Clients(
             settings.clients, environment=self._environment, log=log, clock=clock
         )
         self._tasks: asyncio.TaskGroup | None = None
+        self._early: list[RunFence] = []
         self._closed = False
 
     # --- life ------------------------------------------------------------------------------------
@@ -70,6 +72,9 @@ class Guard:
         """Membership is ready: start the clients, within these tasks."""
         self._tasks = tasks
         self._clients.start(tasks)
+        early, self._early = self._early, []
+        for effect in early:
+            self._run_fence(effect)
 
     def turn_finished(self, *, now_s: float) -> None:
         """Feed the watchdog, try failed fences again: a turn of membership ended well."""
@@ -145,14 +150,17 @@ class Guard:
                 case RunFence():
                     self._run_fence(effect)
                 case EndFence():
-                    self._fencing[effect.director].cancel()
+                    self._end_fence(effect.director)
                 case TellFence():
                     self._tell_fence(effect)
                 case _:
                     assert_never(effect)
 
     def _run_fence(self, effect: RunFence) -> None:
-        if self._tasks is None or self._closed:
+        if self._closed:
+            return
+        if self._tasks is None:
+            self._early.append(effect)
             return
         fence = effect.fence
         self._log.warning(
@@ -161,6 +169,10 @@ class Guard:
         task = self._tasks.create_task(run_fence(fence, environment=self._environment))
         self._fencing[fence.director] = task
         task.add_done_callback(lambda done: self._fence_ended(fence.director, done))
+
+    def _end_fence(self, peer: str) -> None:
+        if (task := self._fencing.get(peer)) is not None:
+            task.cancel()
 
     def _fence_ended(self, peer: str, task: asyncio.Task[FenceResult]) -> None:
         del self._fencing[peer]

@@ -110,7 +110,7 @@ class _Reader:
         with self._refusing("vip"):
             vip = read_vip(document.table("vip"))
         bus = read_bus(document.table("bus"))
-        with self._refusing("directors", "groups"):
+        with self._refusing("directors", "groups", "guards"):
             directors = self._directors(document.tables("directors"))
         draft = Draft(groups=[], services=[])
         with self._refusing("groups", "services"):

@@ -10,12 +10,10 @@ from typing import Final, Protocol
 
 from heartbus.config.toml_table import Table
 from heartbus.config.values import absolute_path, bad, node_name
-from heartbus.fences import FENCE_TIMEOUT_S, Fence, FenceAction, FenceOption, is_secret_option
+from heartbus.guards import FENCE_TIMEOUT_S, Fence, FenceAction, FenceOption, is_secret_option
 from heartbus.model import SupervisedClient
 
 FENCE_TIMEOUT_MAX_S: Final = 600.0
-FENCES_MAX: Final = 64
-CLIENTS_MAX: Final = 64
 OPTIONS_MAX: Final = 64
 OPTION_CHARS_MAX: Final = 4096
 
@@ -37,19 +35,12 @@ class Secrets(Protocol):
 
 def fences(tables: list[Table], secrets: Secrets) -> tuple[Fence, ...]:
     """Return what ``[[membership.fences]]`` says; what was refused is left out."""
-    _bounded(tables, FENCES_MAX)
     return tuple(filter(None, (_fence(table, secrets) for table in tables)))
 
 
 def clients(tables: list[Table]) -> tuple[SupervisedClient, ...]:
     """Return what ``[[membership.clients]]`` says; what was refused is left out."""
-    _bounded(tables, CLIENTS_MAX)
     return tuple(filter(None, map(_client, tables)))
-
-
-def _bounded(tables: list[Table], most: int) -> None:
-    if len(tables) > most:
-        tables[most].report.error(tables[most].at(), f"more than {most}; allowed is {most}")
 
 
 def _client(table: Table) -> SupervisedClient | None:

@@ -39,6 +39,9 @@ DEADTIME_PER_KEEPALIVE: Final = 2
 REFRESHES_PER_LIFETIME: Final = 2
 """An address must survive one lost refresh."""
 
+GUARDS_MAX: Final = 64
+"""Fences, and programs beside membership: each program has a place in every snapshot."""
+
 HTTP_CHECK: Final = (CheckType.NEGOTIATE, CheckService.HTTP)
 """The one check that sends ``request``."""
 
@@ -162,6 +165,12 @@ def _keys(cluster: Cluster, places: Places, report: Report) -> None:
 
 def _guards(cluster: Cluster, places: Places, report: Report) -> None:
     membership = cluster.membership
+    for name, count in (("fences", len(membership.fences)), ("clients", len(membership.clients))):
+        if count > GUARDS_MAX:
+            report.error(
+                places.at("membership", name, GUARDS_MAX),
+                f"{count} are too many; allowed is {GUARDS_MAX}",
+            )
     names = [director.name for director in cluster.directors]
     for index, fence in enumerate(membership.fences):
         if fence.director not in names:

@@ -1,4 +1,4 @@
-"""The vocabulary of fencing: which program makes sure that a dead director is dead.
+"""The vocabulary of what stands beside membership: fence commands, programs, real time.
 
 Sans-I/O. Part of ``heartbus.model``, which is where to import it from.
 """
@@ -62,3 +62,33 @@ def is_secret_option(name: str) -> bool:
     fence-agents; not ``password_script``, which names a program.
     """
     return bool(_SECRET.search(name)) and not name.endswith(_ABOUT_A_SECRET)
+
+
+BUILT_IN_CLIENTS: Final = ("ccm", "ipfail")
+"""Programs of Heartbeat whose work membership does itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisedClient:
+    """A program that membership runs beside itself, as this user; ha.cf ``respawn``.
+
+    ``command``: the program with its whole path and its arguments, as a shell reads them.
+    """
+
+    user: str
+    command: str
+
+    @property
+    def program(self) -> str:
+        """The path of the program alone."""
+        return self.command.split(None, 1)[0]
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is not started, because heartbus does its work."""
+        return self.program.rpartition("/")[2] in BUILT_IN_CLIENTS
+
+
+RTPRIO_DEFAULT: Final = 1
+"""Any real-time priority runs before all ordinary processes; a low one leaves the kernel's own
+threads (50) and real-time programs of others before us."""
