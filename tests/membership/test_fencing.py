@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +183,37 @@ async def test_nothing_of_ours_is_open_in_the_command(agent: Agent, tmp_path: Pa
     # Its input, its output twice, the file that takes this list, and the script of the shell.
     assert len(set(is_open)) <= 4, is_open
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+PROGRAM = """
+import asyncio, sys, uvloop
+from heartbus_membership.fencing import run_fence
+from heartbus.model import Fence
+fences = [Fence(director="b", command=command) for command in sys.argv[1:]]
+async def main():
+    for fence in fences:
+        print(await run_fence(fence, environment={}), flush=True)
+uvloop.run(main())
+"""
+
+
+def fencing_process(*fences: Fence) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, *(fence.command for fence in fences)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+async def test_it_dies_with_membership_so_that_the_next_one_may_try(
+    agent: Agent, tmp_path: Path
+) -> None:
+    good, hanging = agent("exit 0"), agent("echo $$ >$D/pid; exec sleep 1000", name="hanging")
+    with fencing_process(good, hanging) as process:
+        pid = await written(tmp_path / "pid")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "FenceResult(ok=True, output='')\n"
+        assert not is_gone(pid)
+        process.kill()
+        process.wait()
+        await until(lambda: is_gone(pid))
 
 
 # --- the shell around ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 
 from heartbus.events import ClientStatus, WatchdogView
 from heartbus.model import Cluster, Fence, SupervisedClient
+from heartbus_membership import clients as adapter
 from heartbus_membership import service as shell
 from heartbus_membership.guard import Guard
 from heartbus_membership.watchdog import WatchdogDevice, WatchdogError
@@ -150,17 +151,25 @@ async def test_without_the_device_everything_else_works_and_the_snapshot_says_wh
     assert device.closed == [False]
 
 
-async def test_clients_start_with_membership_and_end_before_the_watchdog_is_disarmed(
-    table: Bench, device: FakeDevice
+async def test_clients_start_with_membership_and_a_slow_end_of_theirs_resets_nobody(
+    table: Bench, device: FakeDevice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    client = SupervisedClient(user=getpass.getuser(), command="/bin/sleep 1000")
+    deaf = tmp_path / "deaf"
+    monkeypatch.setattr(adapter, "STOP_S", 0.3)
+    client = SupervisedClient(
+        user=getpass.getuser(),
+        command=f"/bin/sh -c 'trap : TERM; >{deaf}; while :; do wait; sleep 1; done'",
+    )
     director = start(table, clients=(client,))
     await until(
         lambda: director.service.snapshot().clients[0].status is ClientStatus.RUNNING, within_s=5
     )
-    await director.stop()
+    await until(lambda: deaf.exists(), within_s=5)
+    director.stopping.set()
+    await until(lambda: device.closed == [True])
+    assert director.service.snapshot().clients[0].status is ClientStatus.RUNNING
+    await director.task
     assert director.service.snapshot().clients[0].status is ClientStatus.STOPPED
-    assert device.closed[0] is True
 
 
 async def test_a_director_that_is_heard_or_leaves_needs_no_fence_any_more(

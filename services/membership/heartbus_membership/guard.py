@@ -1,7 +1,7 @@
 """The shell of what stands beside membership: watchdog device, fence commands, clients.
 
 Joins their cores and adapters. ``turn_finished`` is called at the end of every turn of membership
-and nowhere else. A clean stop ends the clients and disarms the watchdog; any other end leaves the
+and nowhere else. A clean stop disarms the watchdog and ends the clients; any other end leaves the
 watchdog counting, which the next process of ours feeds again if it is there in time.
 """
 
@@ -85,12 +85,13 @@ class Guard:
                 self._tell(self._watch(self._watchdog, self._feeding, step, now_s))
 
     async def stop(self) -> None:
-        """Stop cleanly: end the clients, last first, and disarm the watchdog."""
+        """Stop cleanly: disarm the watchdog and end the clients, last first."""
         self._end_fencing()
-        await self._clients.stop()
+        # First: clients take their time, and who waits for us may lose patience and kill us.
         if self._feeding is not None and self._watchdog is not None and self._feeding.stop():
             self._watchdog.close(disarm=True)
             self._log.info("watchdog.disarmed")
+        await self._clients.stop()
 
     def close(self) -> None:
         """End whatever still runs. The watchdog, unless it was disarmed, goes on counting."""
