@@ -137,8 +137,12 @@ def comparable(cluster: Cluster) -> Cluster:
     return dataclasses.replace(cluster, source="", resource_path=())
 
 
+NO_REAL_TIME = (
+    "note ha.cf: realtime: not given: off (Heartbeat: on); heartbus notices when it was not"
+    " scheduled in time, and a real-time process can starve all others"
+)
 HA_CF_REMARKS = [
-    "note ha.cf:2: watchdog: this version does not feed a watchdog device yet",
+    NO_REAL_TIME,
     "warning ha.cf:9: baud: below the serial of line 1, where Heartbeat ignores it; here 19200"
     " counts for every serial",
     "warning ha.cf:10: udpport: below the bcast and ucast of line 3, where Heartbeat ignores it;"

@@ -275,8 +275,8 @@ def test_programs_beside_heartbeat_are_carried(tmp_path: Path) -> None:
         ),
         (
             "keepalive 100ms\nbaud 9600\nserial /dev/ttyS0",
-            "warning ha.cf:6: serial: heartbeats fill 132% of a line of 9600 baud, and those that do"
-            " not fit are dropped; allowed should be 50% or less: baud 38400 or more, or a"
+            "warning ha.cf:6: serial: heartbeats fill 132% of a line of 9600 baud, and those that"
+            " do not fit are dropped; allowed should be 50% or less: baud 38400 or more, or a"
             " keepalive of 0.26 s or more",
         ),
         (
@@ -319,12 +319,13 @@ def test_a_cluster_without_a_link_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_serial_line_alone_is_enough(tmp_path: Path) -> None:
-    text = "auto_failback off\nkeepalive 2\nbaud 9600\nserial /dev/ttyS0\nnode linuxha1 linuxha2\n"
-    assert remarks(tmp_path, {**QUIET, "ha.cf": text}) == []
+    text = "keepalive 2\nbaud 9600\nserial /dev/ttyS0\nnode linuxha1 linuxha2\n"
+    quiet = "realtime off\nauto_failback off\n"
+    assert remarks(tmp_path, {**QUIET, "ha.cf": quiet + text}) == []
 
 
 def test_bytes_that_are_no_text_are_refused_but_not_in_comments(tmp_path: Path) -> None:
-    text = QUIET_HA_CF.encode() + b"# \xd6\xd0\xce\xc4\nnode \xff\n"
+    text = QUIET_HA_CF.encode() + b"# \xd6\xd0\xce\xc4\nnode \xff\nrealtime off"
     words = remarks(tmp_path, {**QUIET, "ha.cf": text})
     assert words == ["error ha.cf:5: not UTF-8 text; allowed is plain UTF-8 text"]
 
@@ -438,7 +439,7 @@ def test_what_is_said_about_haresources(tmp_path: Path, text: str, words: str) -
 
 
 def test_a_short_name_of_several_nodes_is_refused(tmp_path: Path) -> None:
-    text = "bcast eth1\nauto_failback off\nnode lb.a.org lb.b.org\n"
+    text = "bcast eth1\nauto_failback off\nnode lb.a.org lb.b.org\nrealtime off\n"
     files = {**QUIET, "ha.cf": text, "haresources": "lb 10.0.0.1/24"}
     assert remarks(tmp_path, files) == [
         "error haresources:1: lb: fits several nodes of ha.cf: lb.a.org, lb.b.org; write one of"

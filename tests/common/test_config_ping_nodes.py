@@ -42,12 +42,14 @@ def plain(name: str, *, ipv6: bool = False) -> PingNode:
 
 
 def old(tmp_path: Path, *lines: str) -> Membership:
-    files = {**QUIET, "ha.cf": QUIET_HA_CF + "".join(f"{line}\n" for line in lines)}
+    text = QUIET_HA_CF + "".join(f"{line}\n" for line in (*lines, "realtime off"))
+    files = {**QUIET, "ha.cf": text}
     return loaded(directory(tmp_path, files)).cluster.membership
 
 
 def old_remarks(tmp_path: Path, *lines: str) -> list[str]:
-    files = {**QUIET, "ha.cf": QUIET_HA_CF + "".join(f"{line}\n" for line in lines)}
+    text = QUIET_HA_CF + "".join(f"{line}\n" for line in (*lines, "realtime off"))
+    files = {**QUIET, "ha.cf": text}
     return remarks(tmp_path, files)
 
 
@@ -224,7 +226,8 @@ def test_times_that_are_not_given(
 
 def test_they_are_shown(tmp_path: Path) -> None:
     lines = ("ping r1", "ping6 r6", "ping_group g 10.0.0.1 r2", "deadping 5")
-    files = {**QUIET, "ha.cf": QUIET_HA_CF + "".join(f"{line}\n" for line in lines)}
+    text = QUIET_HA_CF + "".join(f"{line}\n" for line in (*lines, "realtime off"))
+    files = {**QUIET, "ha.cf": text}
     cluster = loaded(directory(tmp_path, files)).cluster
     text = render(cluster, as_json=False)
     assert (

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from heartbus.cli.status import UNKNOWN, document, screen
 from heartbus.events import (
     CheckerState,
+    ClientStatus,
+    ClientView,
     DirectorStatus,
     DirectorView,
+    FenceStatus,
+    FenceView,
     GroupView,
     Health,
     HeldGroup,
@@ -26,6 +31,7 @@ from heartbus.events import (
     TableService,
     Verdict,
     VipState,
+    WatchdogView,
 )
 from heartbus.observer import ClusterView
 from tests.common.samples import sample_envelope
@@ -142,3 +148,37 @@ def test_links_are_shown_with_who_is_heard_and_what_is_wrong() -> None:
     assert "serial:/dev/ttyS0" in line
     assert "No such file or directory" in line
     assert document(view_at(100.0), now_s=200.0)["links"] == []
+
+
+def guarded(view: ClusterView, now_s: float, reason: str) -> None:
+    state = view.state(NODE, MembershipState)
+    assert state is not None
+    told = replace(
+        state,
+        watchdog=WatchdogView(
+            device="/dev/watchdog", armed=False, timeout_s=31.0, problem="cannot open it"
+        ),
+        fences=(FenceView(director="lb2", status=FenceStatus.FAILED, failures=2, reason=reason),),
+        clients=(
+            ClientView(command="/opt/agent -v", user="root", status=ClientStatus.RUNNING, exits=1),
+        ),
+    )
+    view.see(Message(envelope=sample_envelope(told.kind), body=told), now_s=now_s)
+
+
+def test_watchdog_fences_and_programs_are_shown_where_they_are_configured() -> None:
+    view = view_at(100.0)
+    (plain,) = document(view, now_s=100.5)["directors"]
+    assert not {"watchdog", "fences", "clients"} & set(plain)
+    assert "Watchdog" not in shown(view, now_s=100.5)
+    guarded(view, 100.0, "/usr/sbin/fence_x: [/b] \x1b[2J refused")
+    (row,) = document(view, now_s=100.5)["directors"]
+    assert row["watchdog"]["problem"] == "cannot open it"
+    assert row["fences"][0]["status"] == "failed"
+    assert row["clients"][0] == {
+        "command": "/opt/agent -v", "user": "root", "status": "running", "exits": 1, "reason": ""
+    }  # fmt: skip
+    text = shown(view, now_s=100.5)
+    for words in ("not armed", "cannot open it", "fence of lb2", "[/b]", "/opt/agent -v"):
+        assert words in text
+    assert "\x1b" not in text

@@ -157,6 +157,25 @@ class GroupRevoked:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFenced:
+    """A fence command ended well: the director is off, nothing that it held is left on it."""
+
+    kind: ClassVar[str] = "node.fenced"
+    director: str
+    command: str
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUnfenced:
+    """Every fence command of a director failed once more; they are tried again."""
+
+    kind: ClassVar[str] = "node.unfenced"
+    director: str
+    reason: str
+
+
 # --- facts about addresses (vip) -----------------------------------------------------------------
 
 
@@ -307,6 +326,8 @@ Event = (
     | PingNodeDown
     | GroupGranted
     | GroupRevoked
+    | NodeFenced
+    | NodeUnfenced
     | VipAcquired
     | VipReleased
     | VipFailed
@@ -422,10 +443,66 @@ class Rung(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchdogView:
+    """The watchdog device. ``armed``: it resets the host ``timeout_s`` after we stop feeding it."""
+
+    device: str
+    armed: bool
+    timeout_s: float
+    problem: str | None = None
+
+
+class FenceStatus(enum.StrEnum):
+    """Where fencing of a director stands. ``idle``: nobody asked for it since it was heard."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    FENCED = "fenced"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceView:
+    """Fencing of one director; ``failures`` in a row, ``reason`` of the last one."""
+
+    director: str
+    status: FenceStatus
+    failures: int = 0
+    reason: str = ""
+
+
+class ClientStatus(enum.StrEnum):
+    """What became of a program beside membership.
+
+    ``refused``: it could not be started, which is tried again. ``done``: it ended with status 100.
+    ``given-up``: it ended too often too soon.
+    """
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    DONE = "done"
+    GIVEN_UP = "given-up"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientView:
+    """A program that runs beside membership; ``exits`` since our start."""
+
+    command: str
+    user: str
+    status: ClientStatus
+    exits: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipState:
     """Snapshot of membership. ``settled``: every director was heard or declared dead once.
 
     ``quorum``: whether a majority of the voters is heard; None with fewer than three voters.
+    ``watchdog``, ``fences`` and ``clients``: what is configured of these.
     """
 
     kind: ClassVar[str] = "state.membership"
@@ -441,6 +518,9 @@ class MembershipState:
     quorum: bool | None = None
     rung: Rung = Rung.BUS
     ping_nodes: tuple[PingNodeView, ...] = ()
+    watchdog: WatchdogView | None = None
+    fences: tuple[FenceView, ...] = ()
+    clients: tuple[ClientView, ...] = ()
 
 
 class HoldStatus(enum.StrEnum):

@@ -10,6 +10,12 @@ import enum
 from dataclasses import dataclass, field
 from typing import Final, NewType
 
+from heartbus.guards import RTPRIO_DEFAULT as RTPRIO_DEFAULT
+from heartbus.guards import Fence as Fence
+from heartbus.guards import FenceAction as FenceAction
+from heartbus.guards import FenceOption as FenceOption
+from heartbus.guards import SupervisedClient as SupervisedClient
+
 Seconds = float
 
 VirtualServiceName = NewType("VirtualServiceName", str)
@@ -352,14 +358,6 @@ class PingNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisedClient:
-    """A program that Heartbeat ran beside itself; ha.cf ``respawn``."""
-
-    user: str
-    command: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
     """Everything that decides who is alive and who may hold what.
 
@@ -368,9 +366,11 @@ class Membership:
     at most this long after deadtime. ``lease_s`` must not exceed ``restart_grace_s`` + deadtime
     - 2 x keepalive, so that a peer whose membership hangs has lost its VIP before we take it; with
     three or more voters a majority renews each lease, and it may be as long as a takeover may take.
-    ``deadping_s`` None: ``ping_silence_s`` says what counts. ``watchdog`` and ``clients`` are
-    carried from ha.cf. ``hopfudge``: in a ring of serial lines a heartbeat passes at most
-    directors + hopfudge lines.
+    ``deadping_s`` None: ``ping_silence_s`` says what counts. ``hopfudge``: in a ring of serial
+    lines a heartbeat passes at most directors + hopfudge lines.
+    ``watchdog``: a device that resets the host unless we write to it. ``fences``: tried in order,
+    per director. ``clients`` run beside membership. ``realtime``: scheduling class SCHED_RR at
+    ``rtprio`` (1 to 99) and memory that is never paged out.
     """
 
     timers: Timers = field(default_factory=Timers)
@@ -384,7 +384,10 @@ class Membership:
     ping_nodes: tuple[PingNode, ...] = ()
     deadping_s: Seconds | None = None
     watchdog: str | None = None
+    fences: tuple[Fence, ...] = ()
     clients: tuple[SupervisedClient, ...] = ()
+    realtime: bool = False
+    rtprio: int = RTPRIO_DEFAULT
 
     @property
     def ping_interval_s(self) -> Seconds:

@@ -11,6 +11,7 @@ from heartbus.model import Cluster
 from heartbus.runner import Context, MachineError
 from heartbus_membership import leases as files
 from heartbus_membership.media import links_of
+from heartbus_membership.realtime import use_real_time
 from heartbus_membership.service import MembershipService
 from heartbus_membership.signing import MAC_BYTES_MAX
 from heartbus_membership.wire import DATAGRAM_BYTES_MAX, GROUPS_MAX, size_bytes
@@ -27,6 +28,12 @@ async def serve(context: Context) -> None:
     """
     cluster = context.cluster
     _require_room(cluster)
+    if cluster.membership.realtime:
+        refusals = use_real_time(cluster.membership.rtprio)
+        for refused in refusals:
+            context.log.warning("realtime.refused", problem=refused)
+        if not refusals:
+            context.log.info("realtime.granted", rtprio=cluster.membership.rtprio)
     boot_id = files.read_boot_id()
     state_file = files.StateFile(context.state_dir, boot_id=boot_id)
     try:

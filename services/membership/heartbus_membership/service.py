@@ -25,8 +25,10 @@ from heartbus.events import (
     Lease,
     MembershipState,
     Message,
+    NodeAlive,
     NodeDead,
     NodeLate,
+    NodeLeft,
     QuorumGained,
     QuorumLost,
     VipState,
@@ -54,6 +56,7 @@ from heartbus_membership.claims import (
 )
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.doubts import Doubts
+from heartbus_membership.guard import Guard
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.links import POINTS_AT_US, Links, Received
 from heartbus_membership.orders import Orders
@@ -139,6 +142,7 @@ class MembershipService:
             tail_s=tail_s,
             incarnation=incarnation,
             votes=state_file.votes,
+            fences=[fence.director for fence in settings.fences],
         )
         self._orders = Orders(
             node=node,
@@ -149,6 +153,7 @@ class MembershipService:
         )
         self._witnesses = frozenset(w.name for w in cluster.witnesses)
         self._quorum: bool | None = None
+        self._deaths: dict[str, str] = {}
         self._unwritten_votes: dict[str, Vote] = {}
         self._hearing = Hearing(
             node=node,
@@ -184,6 +189,9 @@ class MembershipService:
         self._tasks: asyncio.TaskGroup | None = None
         self._lines = RateLimit(period_s=10.0)
         self._link_problems: dict[str, str | None] = {}
+        self.guard = Guard(
+            node=node, settings=settings, bus=bus, log=log, clock=clock, wake_up=self._wake_up
+        )
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -204,11 +212,14 @@ class MembershipService:
                 self._tasks = tasks
                 work = [self._beat(), self._follow_bus(), self._repair_links(), self._pinger.run()]
                 running = [tasks.create_task(job) for job in work]
+                self.guard.start(tasks)
                 await stopping.wait()
                 await self._leave()
+                await self.guard.stop()
                 for task in (*running, *self._asking.values()):
                     task.cancel()
         finally:
+            self.guard.close()
             self._links.close()
 
     def _join_bus(self) -> None:
@@ -295,6 +306,7 @@ class MembershipService:
             self._carry_out(self._ownership.bus_changed(connected=self._bus_connected, now_s=now_s))
         self._carry_out(self._doubts.look(self._pinger.reach, now_s=now_s))
         self._carry_out(self._ownership.tick(now_s=now_s))
+        self._fence(now_s)
         self._tell_quorum()
         self._orders.turned()
         self._write_leases(now_s)
@@ -308,6 +320,7 @@ class MembershipService:
             self._released.set()
         else:
             self._released.clear()
+        self.guard.turn_finished(now_s=now_s)
 
     def _note_lag(self, late_s: float, now_s: float) -> None:
         late_s = max(0.0, late_s)
@@ -359,10 +372,14 @@ class MembershipService:
                     self._ask_bus(event.director)
                     status = DirectorStatus.LATE
                 case NodeDead():
+                    self._deaths[event.director] = cause
                     self._doubts.peer_gone(event.director)
                     status = DirectorStatus.DEAD
+                case NodeAlive() | NodeLeft():
+                    self.guard.peer_returned(event.director)
+                    continue  # told to the core with the report
                 case _:
-                    continue  # alive and left are told with their report, links do not matter to it
+                    continue  # links do not matter to the core
             self._carry_out(
                 self._ownership.peer_silent(event.director, status, cause=cause, now_s=now_s)
             )
@@ -398,6 +415,12 @@ class MembershipService:
                 del self._unwritten_votes[group]
             except OSError as error:
                 self._say("vote.unwritten", "vote", level="error", error=str(error))
+
+    def _fence(self, now_s: float) -> None:
+        for peer in self._ownership.fence_wanted:
+            self.guard.fence_wanted(peer, cause=self._deaths.get(peer))
+            if self.guard.fences.is_fenced(peer):
+                self._carry_out(self._ownership.fenced(peer, now_s=now_s))
 
     def _tell_quorum(self) -> None:
         before, self._quorum = self._quorum, self._ownership.quorum
@@ -530,6 +553,9 @@ class MembershipService:
             rung=self._ownership.rung(bus=self._bus.connected),
             ping_nodes=self._pinger.views(),
             dropped={**self._hearing.dropped, **self._links.dropped()},
+            watchdog=self.guard.watchdog_view(),
+            fences=self.guard.fence_views(),
+            clients=self.guard.client_views(),
         )
 
     def _leases(self) -> tuple[Lease, ...]:

@@ -43,6 +43,13 @@ _RUNGS: Final = {
     "isolated": "[red]nobody: isolated[/]",
     "minority": "[red]no majority[/]",
 }
+_GUARD_STYLE: Final = {
+    "running": "green",
+    "fenced": "yellow",
+    "failed": "red",
+    "refused": "red",
+    "given-up": "red",
+}
 _HEALTH_STYLE: Final = {Health.UP: "green", Health.DOWN: "red", Health.UNKNOWN: "yellow"}
 
 _PING_STYLE: Final = {"up": "green", "down": "red", "unknown": "yellow"}
@@ -160,6 +167,7 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "quorum": own.quorum if own else None,
         "rung": str(own.rung) if own else UNKNOWN,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
+        **(_guards(own) if own else {}),
     }
 
 
@@ -191,6 +199,40 @@ def _links(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
         if (state := _fresh(view, node, MembershipState, now_s)) is not None
         for link in state.links
     ]
+
+
+def _guards(own: MembershipState) -> dict[str, Any]:
+    """Return what is configured of watchdog, fences and clients, and nothing else."""
+    found: dict[str, Any] = {}
+    if own.watchdog is not None:
+        found["watchdog"] = {
+            "device": own.watchdog.device,
+            "armed": own.watchdog.armed,
+            "timeout_s": own.watchdog.timeout_s,
+            "problem": own.watchdog.problem,
+        }
+    if own.fences:
+        found["fences"] = [
+            {
+                "director": fence.director,
+                "status": str(fence.status),
+                "failures": fence.failures,
+                "reason": fence.reason,
+            }
+            for fence in own.fences
+        ]
+    if own.clients:
+        found["clients"] = [
+            {
+                "command": client.command,
+                "user": client.user,
+                "status": str(client.status),
+                "exits": client.exits,
+                "reason": client.reason,
+            }
+            for client in own.clients
+        ]
+    return found
 
 
 def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
@@ -284,9 +326,12 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             str(row["epoch"]),
             escape(row["reason"]),
         )
-    tables = [directors, links, groups]
+    tables = [directors, links]
     if content["ping_nodes"]:
-        tables.insert(2, _ping_table(content["ping_nodes"]))
+        tables.append(_ping_table(content["ping_nodes"]))
+    if (guards := _guard_table(content["directors"])) is not None:
+        tables.append(guards)
+    tables.append(groups)
     return Group(*tables, *(_service_table(row) for row in content["virtual_services"]))
 
 
@@ -311,6 +356,27 @@ def _held(row: dict[str, Any]) -> str:
     if row["witness"]:
         return "(witness)"
     return UNKNOWN if row["holds"] is None else escape(", ".join(row["holds"])) or "-"
+
+
+def _guard_table(rows: list[dict[str, Any]]) -> Table | None:
+    """Return what stands beside the memberships, None if nothing does."""
+    table = Table("director", "what", "status", "why", title="Watchdog, fences, programs")
+    for row in rows:
+        node = escape(row["name"].split(".")[0])
+        if (dog := row.get("watchdog")) is not None:
+            state = "[green]armed[/]" if dog["armed"] else "[red]not armed[/]"
+            why = dog["problem"] or f"resets the host after {dog['timeout_s']:g} s"
+            table.add_row(node, escape(dog["device"]), state, escape(printable(why)))
+        for fence in row.get("fences", ()):
+            what = f"fence of {fence['director']}"
+            style = _GUARD_STYLE.get(fence["status"], "cyan")
+            why = escape(printable(fence["reason"]))
+            table.add_row(node, escape(what), f"[{style}]{fence['status']}[/]", why)
+        for client in row.get("clients", ()):
+            style = _GUARD_STYLE.get(client["status"], "cyan")
+            what, why = printable(client["command"]), printable(client["reason"])
+            table.add_row(node, escape(what), f"[{style}]{client['status']}[/]", escape(why))
+    return table if table.row_count else None
 
 
 def _service_table(row: dict[str, Any]) -> Table:

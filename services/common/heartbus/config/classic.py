@@ -22,9 +22,11 @@ from heartbus.config.ha_cf import (
     HaCf,
     LinkKind,
 )
+from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report
 from heartbus.config.validate import validate
 from heartbus.model import (
+    RTPRIO_DEFAULT,
     Authentication,
     BroadcastLink,
     Cluster,
@@ -101,6 +103,7 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
     without = _without(ha, keys) | (frozenset({"groups"}) if groups_refused else frozenset())
     validate(cluster, places, report, without=without)
     warn_of_missing_scripts(cluster, search, places, report)
+    check_programs(cluster, search, places, report)
     return cluster
 
 
@@ -151,6 +154,8 @@ def _membership(ha: HaCf, keys: AuthKeys, report: Report) -> Membership:
         deadping_s=ha.deadping_s.value if ha.deadping_s else None,
         watchdog=ha.watchdog.value if ha.watchdog else None,
         clients=tuple(client.value for client in ha.clients),
+        realtime=_realtime(ha, report),
+        rtprio=ha.rtprio.value if ha.rtprio else RTPRIO_DEFAULT,
     )
 
 
@@ -223,6 +228,19 @@ def _failback(ha: HaCf, report: Report) -> Failback:
     return Failback.ON
 
 
+def _realtime(ha: HaCf, report: Report) -> bool:
+    """Return what the file says, off if it says nothing: see decision 11."""
+    if ha.realtime is not None:
+        return ha.realtime.value
+    if "realtime" not in ha.broken:
+        report.note(
+            Place(file=ha.file, directive="realtime"),
+            "not given: off (Heartbeat: on); heartbus notices when it was not scheduled in time,"
+            " and a real-time process can starve all others",
+        )
+    return False
+
+
 def _resource_path(path: str) -> tuple[str, ...]:
     own = os.path.abspath(os.path.join(path, RESOURCE_DIRECTORY))
     return tuple(dict.fromkeys((own, *SYSTEM_RESOURCE_PATH)))
@@ -261,6 +279,7 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         ("warntime", ha.warntime_s or ha.deadtime_s),
         ("lease", ha.deadtime_s),
         ("deadping", ha.deadping_s),
+        ("rtprio", ha.rtprio),
     ):
         if setting is not None:
             places["membership", name] = setting.place
@@ -270,6 +289,8 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         places["membership", "links", index] = link.place
     for index, ping_node in enumerate(ha.ping_nodes):
         places["membership", "ping_nodes", index] = ping_node.place
+    for index, client in enumerate(ha.clients):
+        places["membership", "clients", index] = client.place
     for index, key in enumerate(keys.keys):
         places["membership", "authentication", "keys", index] = key.place
     if keys.signing_key is not None:

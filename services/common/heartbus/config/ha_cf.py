@@ -41,7 +41,9 @@ TTL_DEFAULT: Final = 1
 TTL_MAX: Final = 255
 HOPFUDGE_DEFAULT: Final = 1
 HOPFUDGE_MAX: Final = 255
-BUILT_IN_CLIENTS: Final = ("ccm", "ipfail")
+RTPRIO_MIN: Final = 1
+RTPRIO_MAX: Final = 99
+"""sched_get_priority_max(2) for SCHED_RR on Linux."""
 PLACEHOLDER_CLIENT: Final = ("userid", "cmd")
 """What the classic how-to prints in the place of a user and a command."""
 
@@ -94,6 +96,8 @@ class HaCf:
     deadping_s: Setting[float] | None = None
     watchdog: Setting[str] | None = None
     clients: list[Setting[SupervisedClient]] = field(default_factory=list)
+    realtime: Setting[bool] | None = None
+    rtprio: Setting[int] | None = None
     broken: set[str] = field(default_factory=set)
 
 
@@ -242,15 +246,21 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         Directive(name="ping6", value=_ping6, sets="ping_nodes", shape=Shape.EACH),
         Directive(name="ping_group", value=_ping_group, sets="ping_nodes", shape=Shape.LINE),
         Directive(name="deadping", value=heartbeat_time, sets="deadping_s"),
-        Directive(
-            name="watchdog",
-            value=absolute_path,
-            sets="watchdog",
-            note="this version does not feed a watchdog device yet",
-        ),
+        Directive(name="watchdog", value=absolute_path, sets="watchdog"),
         Directive(name="respawn", value=_client, sets="clients", shape=Shape.LINE),
+        Directive(name="realtime", value=heartbeat_boolean, sets="realtime"),
+        Directive(
+            name="rtprio",
+            value=lambda text: integer(text, RTPRIO_MIN, RTPRIO_MAX),
+            sets="rtprio",
+        ),
     )
 }
+
+NO_STONITH: Final = (
+    "plugins of cluster-glue are not used, so a dead director is NOT fenced; write"
+    " [[membership.fences]] with a fence agent in heartbus.toml instead"
+)
 
 UNUSED: Final[dict[str, str]] = {
     "apiauth": "heartbus has no such client interface",
@@ -268,8 +278,9 @@ UNUSED: Final[dict[str, str]] = {
     "debugfile": "logs go to standard error",
     "enable_config_writes": "resources are those of haresources",
     "env": "set Environment= in the systemd unit",
-    "failfast": "programs beside heartbus are not run yet",
     "hbaping": "ping nodes are asked over IP only",
+    "failfast": "a host is not rebooted because a program beside heartbus ended;"
+    " respawn starts it again",
     "hbgenmethod": "each start counts by itself",
     "log_badpack": "bad packets are always counted",
     "logfacility": "logs go to standard error",
@@ -281,12 +292,10 @@ UNUSED: Final[dict[str, str]] = {
     "pacemaker": "resources are those of haresources",
     "ppp-udp": "no such links",
     "quorum_server": "no quorum server",
-    "realtime": "no real-time scheduling yet",
     "record_config_changes": "resources are those of haresources",
     "record_pengine_inputs": "resources are those of haresources",
-    "rtprio": "no real-time scheduling yet",
-    "stonith": "no fencing yet",
-    "stonith_host": "no fencing yet",
+    "stonith": NO_STONITH,
+    "stonith_host": NO_STONITH,
     "syslogmsgfmt": "logs go to standard error",
     "traditional_compression": "heartbeats are small",
     "use_apphbd": "no such daemon",
@@ -372,11 +381,6 @@ def _take_client(client: SupervisedClient, place: Place, report: Report) -> bool
             place, "'userid cmd' stands for a user and a command; left out (Heartbeat refuses it)"
         )
         return False
-    program = client.command.split()[0].rsplit("/", 1)[-1]
-    if program in BUILT_IN_CLIENTS:
-        report.note(place, f"{program} is built into heartbus; it is not started")
-    else:
-        report.note(place, "this version does not run programs beside itself yet")
     return True
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from heartbus.config import source
+from heartbus.config import native_guards, source
 from heartbus.config.authkeys import KEY_ID_MAX
 from heartbus.config.group_files import Draft, GroupFiles, Search, warn_of_missing_scripts
 from heartbus.config.ha_cf import (
@@ -22,11 +22,14 @@ from heartbus.config.ha_cf import (
     BAUD_RATES,
     HOPFUDGE_DEFAULT,
     HOPFUDGE_MAX,
+    RTPRIO_MAX,
+    RTPRIO_MIN,
     TTL_DEFAULT,
     TTL_MAX,
     UDPPORT_DEFAULT,
 )
 from heartbus.config.native_services import virtual_service
+from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report, Setting, shown
 from heartbus.config.resources import parse_resource, script_name
 from heartbus.config.toml_table import Table, TomlFile
@@ -49,6 +52,7 @@ from heartbus.config.values import (
     unusable_text,
 )
 from heartbus.model import (
+    RTPRIO_DEFAULT,
     TIMER_PROFILES,
     AddressResource,
     Authentication,
@@ -67,7 +71,6 @@ from heartbus.model import (
     ResourceGroup,
     ScriptResource,
     SerialLink,
-    SupervisedClient,
     Takeover,
     Timers,
     UnicastLink,
@@ -123,7 +126,7 @@ class _Reader:
         with self._refusing("vip"):
             vip = read_vip(document.table("vip"))
         bus = read_bus(document.table("bus"))
-        with self._refusing("directors", "groups"):
+        with self._refusing("directors", "groups", "guards"):
             directors = self._directors("directors", document.tables("directors"))
             witnesses = self._directors("witnesses", document.tables("witnesses"))
         draft = Draft(groups=[], services=[])
@@ -162,6 +165,7 @@ class _Reader:
         places = Places(whole=Place(file=self._file.path), known=known, lookup=self._place)
         validate(cluster, places, self._report, without=frozenset(self._without))
         warn_of_missing_scripts(cluster, self._search, places, self._report)
+        check_programs(cluster, self._search, places, self._report)
 
     def _place(self, path: Path) -> Place:
         return self._toml.place(self._tables.get(path[:2], path[:2]) + path[2:])
@@ -214,12 +218,11 @@ class _Reader:
             ping_nodes=self._ping_nodes(table),
             deadping_s=table.seconds("deadping"),
             watchdog=table.text("watchdog", absolute_path),
-            clients=tuple(filter(None, map(_client, table.tables("clients")))),
+            fences=native_guards.fences(table.tables("fences"), self),
+            clients=native_guards.clients(table.tables("clients")),
+            realtime=table.boolean("realtime") or False,
+            rtprio=table.integer("rtprio", RTPRIO_MIN, RTPRIO_MAX) or RTPRIO_DEFAULT,
         )
-        if membership.watchdog is not None:
-            table.report.note(
-                table.at("watchdog"), "this version does not feed a watchdog device yet"
-            )
         lease_s = table.seconds("lease")
         grace_s = table.seconds("restart_grace", zero=True)
         table.close()
@@ -264,20 +267,26 @@ class _Reader:
         if written is not None and file is not None:
             self._report.error(table.at("secret_file"), "given beside secret; allowed is one")
         elif file is not None:
-            secret = self._secret_file(table, file)
-        elif written is not None and self._file.readable_by_others:
-            self._report.warning(
-                table.at("secret"),
-                f"mode {self._file.mode:03o}: group or others may read the secret; allowed should"
-                f" be 600 (chmod 600 {self._file.path}), or use secret_file",
-            )
+            secret = self.from_file(table, "secret_file", file)
+        elif written is not None:
+            self.written_here(table, "secret")
         return AuthKey(id=key_id, method=method, secret=secret) if key_id is not None else None
 
-    def _secret_file(self, table: Table, name: str) -> bytes:
+    def written_here(self, table: Table, key: str) -> None:
+        """Warn if others may read a secret of this file."""
+        if self._file.readable_by_others:
+            self._report.warning(
+                table.at(key),
+                f"mode {self._file.mode:03o}: group or others may read the secret; allowed should"
+                f" be 600 (chmod 600 {self._file.path}), or use {key}_file",
+            )
+
+    def from_file(self, table: Table, key: str, name: str) -> bytes:
+        """Return the secret in a file, looked for beside this one."""
         path = os.path.join(self._search.directories[0], name)
         file = source.read(path, self._report)
         if file is None:
-            self._report.error(table.at("secret_file"), f"{shown(name)} cannot be read")
+            self._report.error(table.at(key), f"{shown(name)} cannot be read")
             return b""
         if file.readable_by_others:
             self._report.warning(
@@ -382,14 +391,6 @@ def _multicast(
         ttl=TTL_DEFAULT if ttl is None else ttl,
         loop=bool(loop),
     )
-
-
-def _client(table: Table) -> SupervisedClient | None:
-    user = table.required("user", table.text("user", str))
-    command = table.required("command", table.text("command", absolute_path))
-    table.report.note(table.at(), "this version does not run programs beside itself yet")
-    table.close()
-    return SupervisedClient(user=user, command=command) if user and command else None
 
 
 def _resources(table: Table) -> list[Setting[Resource]]:

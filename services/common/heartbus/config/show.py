@@ -17,6 +17,7 @@ from heartbus.model import (
     CheckedServicesResource,
     CheckType,
     Cluster,
+    Fence,
     HeartbeatLink,
     Membership,
     MulticastLink,
@@ -55,6 +56,9 @@ def redacted(cluster: Cluster) -> dict[str, object]:
     membership = msgspec.to_builtins(built)
     for key in membership["authentication"]["keys"]:
         key["secret"] = REDACTED
+    for fence, plain in zip(built.fences, membership["fences"], strict=True):
+        for option, written in zip(fence.options, plain["options"], strict=True):
+            written["value"] = REDACTED if option.secret else option.value
     membership["links"] = [
         {"kind": link.name.partition(":")[0], **plain}
         for link, plain in zip(built.links, membership["links"], strict=True)
@@ -139,8 +143,14 @@ def _membership(membership: Membership) -> Iterator[str]:
         )
     yield from _rows("  ping nodes", [_ping_node(node) for node in membership.ping_nodes])
     yield from _rows("  watchdog", [membership.watchdog] if membership.watchdog else [])
-    clients = [f"{client.command} as {client.user}" for client in membership.clients]
+    yield from _rows("  fences", [_fence(fence) for fence in membership.fences])
+    clients = [
+        f"{client.command} as {client.user}{' (built in)' if client.built_in else ''}"
+        for client in membership.clients
+    ]
     yield from _rows("  programs", clients)
+    if membership.realtime:
+        yield _row("  real time", f"SCHED_RR, priority {membership.rtprio}, memory locked")
 
 
 def _ping_node(node: PingNode) -> str:
@@ -224,6 +234,12 @@ def _link(link: HeartbeatLink) -> str:
             f"mcast {link.interface} to {link.group}, UDP port {link.port}, ttl {link.ttl}, {loop}"
         )
     return f"bcast {link.interface}, UDP port {link.port}"
+
+
+def _fence(fence: Fence) -> str:
+    options = [f"{o.name}={REDACTED if o.secret else o.value}" for o in fence.options]
+    within = f"within {fence.timeout_s:g} s"
+    return " ".join((f"{fence.director}: {fence.command} {fence.action}", within, *options))
 
 
 def _rows(label: str, values: Sequence[str]) -> Iterator[str]:

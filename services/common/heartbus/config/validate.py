@@ -20,6 +20,7 @@ from heartbus.config.ipvsadm_rules import WEIGHT_MAX
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown
 from heartbus.config.values import is_host_name, is_url
 from heartbus.model import (
+    RTPRIO_DEFAULT,
     AddressResource,
     AuthMethod,
     Check,
@@ -46,6 +47,9 @@ REFRESHES_PER_LIFETIME: Final = 2
 
 PING_MEMBERS_MAX: Final = 128
 """All of them are asked every 0.2 s at worst; and their number must fit in a heartbeat."""
+
+GUARDS_MAX: Final = 64
+"""Fences, and programs beside membership: each program has a place in every snapshot."""
 
 HTTP_CHECK: Final = (CheckType.NEGOTIATE, CheckService.HTTP)
 """The one check that sends ``request``."""
@@ -261,6 +265,34 @@ def _keys(cluster: Cluster, places: Places, report: Report) -> None:
         report.error(
             at("signing_key"), f"there is no key {authentication.signing_key}; allowed is {allowed}"
         )
+
+
+def _guards(cluster: Cluster, places: Places, report: Report) -> None:
+    membership = cluster.membership
+    for name, count in (("fences", len(membership.fences)), ("clients", len(membership.clients))):
+        if count > GUARDS_MAX:
+            report.error(
+                places.at("membership", name, GUARDS_MAX),
+                f"{count} are too many; allowed is {GUARDS_MAX}",
+            )
+    names = [director.name for director in cluster.directors]
+    for index, fence in enumerate(membership.fences):
+        if fence.director not in names:
+            report.error(
+                places.at("membership", "fences", index, "director"),
+                f"{shown(fence.director)} is no director; allowed is"
+                f" {', '.join(names[:10])}{closest(fence.director, names)}",
+            )
+    fenced = {fence.director for fence in membership.fences}
+    without = [name for name in names if name not in fenced]
+    if fenced and without and len(names) > 1:
+        report.warning(
+            places.at("membership", "fences"),
+            f"no fence for {', '.join(without[:10])}: when one of these is dead it is taken over"
+            " without being fenced",
+        )
+    if membership.rtprio != RTPRIO_DEFAULT and not membership.realtime:
+        report.note(places.at("membership", "rtprio"), "without effect: realtime is off")
 
 
 def _vip(cluster: Cluster, places: Places, report: Report) -> None:
@@ -489,6 +521,7 @@ RULES: Final[dict[str, Rule]] = {
     "links": _links,
     "lines": _lines,
     "keys": _keys,
+    "guards": _guards,
     "vip": _vip,
     "groups": _groups,
     "services": _services,
