@@ -241,6 +241,17 @@ class ConfigApplied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigSkew:
+    """A live director runs with another configuration than we; ``agreed``: not any more."""
+
+    kind: ClassVar[str] = "config.skew"
+    director: str
+    ours: str
+    theirs: str
+    agreed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStarted:
     """A process of heartbus started."""
 
@@ -277,6 +288,7 @@ Event = (
     | IpvsRepaired
     | IpvsFailed
     | ConfigApplied
+    | ConfigSkew
     | ServiceStarted
     | ServiceStopped
 )
@@ -342,7 +354,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipState:
-    """Snapshot of membership. ``settled``: every director was heard or declared dead once."""
+    """Snapshot of membership. ``settled``: every director was heard or declared dead once.
+
+    ``local_health``: 0 when this director trusts its own clock, up to 7 when it lags.
+    """
 
     kind: ClassVar[str] = "state.membership"
     settled: bool
@@ -353,6 +368,7 @@ class MembershipState:
     boot_id: str
     config_digest: str
     lag_s: float = 0.0
+    local_health: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
 

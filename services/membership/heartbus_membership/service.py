@@ -34,7 +34,9 @@ from heartbus.log import RateLimit
 from heartbus.model import Cluster, Failback, ResourceGroup, ScriptResource
 from heartbus_membership import leases as files
 from heartbus_membership import snapshot
+from heartbus_membership.agreement import Agreement, settle_s
 from heartbus_membership.claims import Effect, Grant, GroupRule, PersistEpoch, Revoke, SendHeartbeat
+from heartbus_membership.cpu_wait import CpuWait
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.links import POINTS_AT_US, Links
@@ -131,6 +133,8 @@ class MembershipService:
         self._leases_written_s = float("-inf")
         self._bus_connected = False
         self._lag_s = 0.0
+        self._cpu_wait = CpuWait()
+        self._agreement = Agreement(digest=digest, settle_s=settle_s(self._timers.keepalive_s))
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
         self._wake_wanted = False
@@ -189,6 +193,9 @@ class MembershipService:
     async def _repair_links(self) -> None:
         while True:
             await asyncio.sleep(REPAIR_PERIOD_S)
+            waiting = self._cpu_wait.share(self._clock())
+            if waiting is not None:
+                self._detector.health.pressure(waiting, self._clock())
             await self._links.repair()
             self._say_link_problems()
 
@@ -265,8 +272,7 @@ class MembershipService:
         late_s = max(0.0, late_s)
         if late_s >= self._lag_s or now_s - self._lag_seen_s > LAG_MEMORY_S:
             self._lag_s, self._lag_seen_s = late_s, now_s
-        if late_s > self._timers.keepalive_s:
-            self._detector.own_stall(now_s=now_s)
+        if self._detector.turned(late_s=late_s, now_s=now_s):
             self._say("self.stalled", "stall", late_s=round(late_s, 3))
 
     def _datagram_received(
@@ -291,6 +297,9 @@ class MembershipService:
         )
         self._announce(events, now_s)
         if not heard.leaving:
+            theirs = self._hearing.newest[heard.peer].config_digest.hex()
+            if (skew := self._agreement.heard(heard.peer, theirs, now_s=now_s)) is not None:
+                self._bus.publish(skew)
             self._carry_out(self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s))
 
     def _announce(self, events: Iterable[NodeEvent], now_s: float) -> None:
@@ -302,8 +311,10 @@ class MembershipService:
                     self._ask_bus(event.director)
                     status = DirectorStatus.LATE
                 case NodeDead():
+                    self._agreement.silent(event.director)
                     status = DirectorStatus.DEAD
                 case NodeLeft():
+                    self._agreement.silent(event.director)
                     status = DirectorStatus.LEFT
                 case _:
                     continue  # alive is told to the core with its report, links do not matter to it
@@ -431,6 +442,7 @@ class MembershipService:
             boot_id=self._boot_id,
             config_digest=self._digest,
             lag_s=self._lag_s,
+            local_health=self._detector.health.score,
             dropped=dict(self._hearing.dropped),
         )
 

@@ -145,6 +145,7 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "age_s": None if age_s is None else round(age_s, 3),
         "config_digest": own.config_digest if own else None,
         "lag_s": own.lag_s if own else None,
+        "local_health": own.local_health if own else None,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
     }
 
@@ -217,7 +218,7 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             escape(row["name"]),
             escape(seen) or UNKNOWN,
             UNKNOWN if row["age_s"] is None else f"{row['age_s']:.1f} s",
-            UNKNOWN if row["lag_s"] is None else f"{row['lag_s'] * 1000:.0f} ms",
+            _lag(row),
             UNKNOWN if row["holds"] is None else escape(", ".join(row["holds"])) or "-",
         )
     groups = Table("group", "holder", "epoch", "why", title="Resource groups")
@@ -230,6 +231,13 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             escape(row["reason"]),
         )
     return Group(directors, groups, *(_service_table(row) for row in content["virtual_services"]))
+
+
+def _lag(row: dict[str, Any]) -> str:
+    if row["lag_s"] is None:
+        return UNKNOWN
+    lag = f"{row['lag_s'] * 1000:.0f} ms"
+    return f"{lag} (local health {row['local_health']})" if row["local_health"] else lag
 
 
 def _service_table(row: dict[str, Any]) -> Table:
