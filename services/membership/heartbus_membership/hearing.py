@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from heartbus_membership.claims import PeerReport
-from heartbus_membership.replay import Novelty, ReplayGuard
+from heartbus_membership.replay import Mark, Novelty, ReplayGuard
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, WireError, decode
 
@@ -45,13 +45,14 @@ class Hearing:
         peers: Collection[str],
         keyring: Keyring,
         groups_by_id: Mapping[int, str],
+        remembered: Mapping[str, Mark] | None = None,
     ) -> None:
         self._node = node
         self._incarnation = incarnation
         self._peers = frozenset(peers)
         self._keyring = keyring
         self._groups_by_id = groups_by_id
-        self._replays = ReplayGuard()
+        self.replays = ReplayGuard(remembered)
         self.newest: dict[str, Heartbeat] = {}
         self.dropped: Counter[str] = Counter()
 
@@ -69,7 +70,7 @@ class Hearing:
             return self._drop("unknown-node", f"{beat.node[:64]!r} is not a configured director")
         if link is None:
             return self._drop("no-link", f"{beat.node} sends over a link that is not configured")
-        novelty = self._replays.judge(
+        novelty = self.replays.judge(
             beat.node, link=link, incarnation=beat.incarnation, sequence=beat.sequence
         )
         if novelty is Novelty.REPLAYED:

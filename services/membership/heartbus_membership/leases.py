@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ import msgspec
 
 from heartbus.events import Lease
 from heartbus_membership.claims import StandingLease
+from heartbus_membership.replay import Mark
 
 SCHEMA: Final = 1
 LEASES_FILE: Final = "leases.json"
@@ -48,6 +49,7 @@ class Remembered:
     schema: int = SCHEMA
     incarnation: int = 0
     epochs: Mapping[str, int] = field(default_factory=dict)
+    heard: Mapping[str, Mark] = field(default_factory=dict)
 
 
 class LeaseFile:
@@ -108,7 +110,7 @@ class StateFile:
         """
         self._remembered = self._read()
         incarnation = max(self._remembered.incarnation + 1, wall_ms)
-        self._remembered = Remembered(incarnation=incarnation, epochs=self._remembered.epochs)
+        self._remembered = replace(self._remembered, incarnation=incarnation)
         _replace(self._path, msgspec.json.encode(self._remembered), durable=True)
         return incarnation
 
@@ -124,10 +126,23 @@ class StateFile:
             OSError: the file cannot be written.
 
         """
-        self._remembered = Remembered(
-            incarnation=self._remembered.incarnation,
-            epochs={**self._remembered.epochs, group: epoch},
-        )
+        epochs = {**self._remembered.epochs, group: epoch}
+        self._remembered = replace(self._remembered, epochs=epochs)
+        _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
+
+    @property
+    def heard(self) -> Mapping[str, Mark]:
+        """Up to where the heartbeats of each peer are old."""
+        return self._remembered.heard
+
+    def remember_heard(self, heard: Mapping[str, Mark]) -> None:
+        """Write new marks; not synced, as the epochs.
+
+        Raises:
+            OSError: the file cannot be written.
+
+        """
+        self._remembered = replace(self._remembered, heard=dict(heard))
         _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
 
     def _read(self) -> Remembered:

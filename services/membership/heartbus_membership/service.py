@@ -41,12 +41,14 @@ from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.links import POINTS_AT_US, Links
 from heartbus_membership.ownership import Ownership
+from heartbus_membership.replay import reserve_beats
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, group_id
 
 TICK_S_MAX: Final = 0.25
 REPAIR_PERIOD_S: Final = 1.0
 LEASE_WRITE_PERIOD_S: Final = 0.25
+MARKS_PERIOD_S: Final = 0.5
 STOP_WAIT_S: Final = 2.0
 STOP_BUSY_WAIT_S: Final = 10.0
 """While vip says that it has anything yet; a clean stop of vip takes no longer either."""
@@ -122,6 +124,7 @@ class MembershipService:
             peers=self._peers,
             keyring=self._keyring,
             groups_by_id={number: name for name, number in self._group_ids.items()},
+            remembered=state_file.heard,
         )
         self._tick_s = min(self._timers.keepalive_s, settings.lease_s / 4, TICK_S_MAX)
         self._next_tick_s = now_s
@@ -134,6 +137,8 @@ class MembershipService:
         self._bus_connected = False
         self._lag_s = 0.0
         self._cpu_wait = CpuWait()
+        self._reserve = reserve_beats(self._timers.keepalive_s)
+        self._marks_written_s = float("-inf")
         self._agreement = Agreement(digest=digest, settle_s=settle_s(self._timers.keepalive_s))
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
@@ -257,6 +262,7 @@ class MembershipService:
             self._carry_out(self._ownership.bus_changed(connected=self._bus_connected, now_s=now_s))
         self._carry_out(self._ownership.tick(now_s=now_s))
         self._write_leases(now_s)
+        self._write_marks(now_s)
         if self._send_wanted or now_s >= self._next_beat_s:
             self._send_heartbeat(now_s)
         if now_s >= self._next_tick_s:
@@ -370,6 +376,20 @@ class MembershipService:
             self._leases_written_s = now_s
         except OSError as error:
             self._say("leases.unwritten", "leases", level="error", error=str(error))
+
+    def _write_marks(self, now_s: float) -> None:
+        replays = self._hearing.replays
+        if now_s - self._marks_written_s < MARKS_PERIOD_S:
+            return
+        if not replays.unwritten(reserve=self._reserve):
+            return
+        self._marks_written_s = now_s
+        marks = replays.marks(reserve=self._reserve)
+        try:
+            self._state_file.remember_heard(marks)
+            replays.written(marks)
+        except OSError as error:
+            self._say("marks.unwritten", "marks", level="error", error=str(error))
 
     def _send_heartbeat(self, now_s: float) -> None:
         self._sequence += 1
