@@ -353,12 +353,12 @@ def test_a_script_that_is_there_is_met_with_silence(tmp_path: Path) -> None:
     assert loaded(place).diagnostics == ()
 
 
-def test_readable_keys_are_warned_about(tmp_path: Path) -> None:
+def test_readable_keys_are_refused(tmp_path: Path) -> None:
     place = directory(tmp_path, QUIET)
     (place / "authkeys").chmod(0o640)
     assert said(loaded(place).diagnostics, place) == [
-        "warning authkeys: mode 640: group or others may read the secrets; allowed should be 600"
-        " (Heartbeat refuses this file): chmod 600 authkeys"
+        "error authkeys: mode 640: group or others may read the secrets; allowed is 600:"
+        " chmod 600 authkeys"
     ]
 
 

@@ -226,10 +226,10 @@ class _Reader:
         elif file is not None:
             secret = self._secret_file(table, file)
         elif written is not None and self._file.readable_by_others:
-            self._report.warning(
+            self._report.error(
                 table.at("secret"),
-                f"mode {self._file.mode:03o}: group or others may read the secret; allowed should"
-                f" be 600 (chmod 600 {self._file.path}), or use secret_file",
+                f"mode {self._file.mode:03o}: group or others may read the secret; allowed is 600"
+                f" (chmod 600 {self._file.path}), or secret_file",
             )
         return AuthKey(id=key_id, method=method, secret=secret) if key_id is not None else None
 
