@@ -40,9 +40,7 @@ def test_a_peer_with_a_clock_behind_comes_back_and_its_past_does_not() -> None:
     assert guard.judge("b", link="l", incarnation=3, sequence=1) is REPLAYED
     assert not guard.echo_is_fresh("b", 40)
     assert guard.echo_is_fresh("b", 41)
-    back = guard.judge(
-        "b", link="l", incarnation=3, sequence=2, echoes_us=True, own_sequence=41
-    )
+    back = guard.judge("b", link="l", incarnation=3, sequence=2, echoes_us=True, own_sequence=41)
     assert back is NEWS
     # The higher incarnation is over: what was recorded of it is old, to its last heartbeat.
     assert guard.judge("b", link="l", incarnation=10, sequence=8) is REPLAYED

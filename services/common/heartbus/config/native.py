@@ -240,9 +240,10 @@ class _Reader:
             self._report.error(table.at("secret_file"), f"{shown(name)} cannot be read")
             return b""
         if file.readable_by_others:
-            self._report.warning(
+            self._report.error(
                 Place(file=path),
-                f"mode {file.mode:03o}: group or others may read the secret; allowed should be 600",
+                f"mode {file.mode:03o}: group or others may read the secret; allowed is 600:"
+                f" chmod 600 {path}",
             )
         return file.text.removesuffix("\n").encode("utf-8", "surrogateescape")
 
