@@ -277,8 +277,9 @@ def test_the_other_keys_load_with_a_warning(
     assert words in [d.message for d in result.diagnostics]
 
 
-def test_the_toml_example_is_the_classic_cluster() -> None:
-    native = load(str(EXAMPLES / "heartbus.toml")).cluster
+def test_the_toml_example_is_the_classic_cluster(tmp_path: Path) -> None:
+    place = directory(tmp_path, {"heartbus.toml": EXAMPLES / "heartbus.toml"})
+    native = loaded(place).cluster
     (group,) = CLUSTER.groups
     # The TOML form has its services in the same file, so it names no files of services.
     group = dataclasses.replace(group, resources=(VIP,))
@@ -357,12 +358,14 @@ def test_a_script_that_is_there_is_met_with_silence(tmp_path: Path) -> None:
     assert loaded(place).diagnostics == ()
 
 
-def test_readable_keys_are_warned_about(tmp_path: Path) -> None:
+def test_readable_keys_are_refused(tmp_path: Path) -> None:
     place = directory(tmp_path, QUIET)
     (place / "authkeys").chmod(0o640)
-    assert said(loaded(place).diagnostics, place) == [
-        "warning authkeys: mode 640: group or others may read the secrets; allowed should be 600"
-        " (Heartbeat refuses this file): chmod 600 authkeys"
+    with pytest.raises(ConfigError) as refused:
+        loaded(place)
+    assert said(refused.value.diagnostics, place) == [
+        "error authkeys: mode 640: group or others may read the secrets; allowed is 600:"
+        " chmod 600 authkeys"
     ]
 
 

@@ -651,12 +651,14 @@ def test_a_secret_is_never_said(tmp_path: Path) -> None:
         assert "hunter2" not in str(remarks(tmp_path, text))
 
 
-def test_a_readable_file_with_a_secret_is_warned_about(tmp_path: Path) -> None:
+def test_a_readable_file_with_a_secret_is_refused(tmp_path: Path) -> None:
     place = directory(tmp_path, {"heartbus.toml": BASE})
     (place / "heartbus.toml").chmod(0o644)
-    (words,) = said(loaded(place).diagnostics, place)
+    with pytest.raises(ConfigError) as refused:
+        loaded(place)
+    (words,) = said(refused.value.diagnostics, place)
     assert words.startswith(
-        "warning heartbus.toml:10: membership.authentication.keys[0].secret: mode 644: group or"
+        "error heartbus.toml:10: membership.authentication.keys[0].secret: mode 644: group or"
         " others may read the secret"
     )
 

@@ -8,9 +8,8 @@ import pytest
 
 from heartbus.config import ConfigError, load
 from heartbus.config.show import render
-from heartbus.model import Membership, PingNode, Timers
+from heartbus.model import Authentication, Membership, PingNode, Timers
 from tests.common.config_samples import (
-    EXAMPLES,
     QUIET,
     QUIET_HA_CF,
     directory,
@@ -214,9 +213,8 @@ def test_times_that_are_not_given(
     interval_s: float,
     silence_s: float,
 ) -> None:
-    cluster = load(str(EXAMPLES / "heartbus.toml")).cluster
     membership = Membership(
-        authentication=cluster.membership.authentication,
+        authentication=Authentication(signing_key=1, keys=()),
         timers=Timers(keepalive_s=keepalive_s, deadtime_s=deadtime_s),
         deadping_s=deadping_s,
     )

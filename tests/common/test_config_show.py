@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from heartbus.config import load
 from heartbus.config.show import render
 from heartbus.model import Cluster
 from tests.common.config_samples import EXAMPLES, classic_files, directory, loaded
@@ -66,8 +65,9 @@ def test_text_says_it_in_lines(cluster: Cluster, line: str) -> None:
     assert line in render(cluster, False).split("\n")
 
 
-def test_the_toml_example_is_shown() -> None:
-    text = render(load(str(EXAMPLES / "heartbus.toml")).cluster, False)
+def test_the_toml_example_is_shown(tmp_path: Path) -> None:
+    place = directory(tmp_path, {"heartbus.toml": EXAMPLES / "heartbus.toml"})
+    text = render(loaded(place).cluster, False)
     assert SECRET not in text
     assert text.endswith("weight 1\n")
 

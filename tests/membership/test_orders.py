@@ -176,6 +176,7 @@ async def test_with_a_witness_the_majority_lives_and_its_loss_is_told(table: Ben
 
     a.links.plugged = False
     await until(lambda: holder(b) == "b")
+    await until(lambda: any(isinstance(e, QuorumLost) for e in a.bus.published))
     lost = [e for e in a.bus.published if isinstance(e, QuorumLost)]
     assert lost == [QuorumLost(heard=1, voters=3)]
     assert a.service.snapshot().leases == ()

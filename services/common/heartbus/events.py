@@ -297,6 +297,17 @@ class ConfigApplied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigSkew:
+    """A live director runs with another configuration than we; ``agreed``: not any more."""
+
+    kind: ClassVar[str] = "config.skew"
+    director: str
+    ours: str
+    theirs: str
+    agreed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStarted:
     """A process of heartbus started."""
 
@@ -339,6 +350,7 @@ Event = (
     | IpvsRepaired
     | IpvsFailed
     | ConfigApplied
+    | ConfigSkew
     | ServiceStarted
     | ServiceStopped
 )
@@ -503,6 +515,7 @@ class MembershipState:
 
     ``quorum``: whether a majority of the voters is heard; None with fewer than three voters.
     ``watchdog``, ``fences`` and ``clients``: what is configured of these.
+    ``local_health``: 0 when this director trusts its own clock, up to 7 when it lags.
     """
 
     kind: ClassVar[str] = "state.membership"
@@ -514,6 +527,7 @@ class MembershipState:
     boot_id: str
     config_digest: str
     lag_s: float = 0.0
+    local_health: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     quorum: bool | None = None
     rung: Rung = Rung.BUS

@@ -39,10 +39,13 @@ class Doubts:
         """Forget a peer that is dead or has left."""
         self._connectivity.peer_gone(peer)
 
-    def look(self, reach: Reach, *, now_s: float) -> list[Effect]:
-        """Compare again; ``reach`` is our own. Call it once a turn, after reading the sockets."""
+    def look(self, reach: Reach, *, barred: str | None, now_s: float) -> list[Effect]:
+        """Compare again; call it once a turn, after reading the sockets.
+
+        ``reach`` is our own; ``barred``: why we should take nothing over, as our own clock says.
+        """
         self._connectivity.own_reach(reach, now_s)
         standing = self._connectivity.standing(now_s)
         return self._ownership.doubts_changed(
-            bar=None, yield_to=standing.yield_to, isolated=standing.isolated, now_s=now_s
+            bar=barred, yield_to=standing.yield_to, isolated=standing.isolated, now_s=now_s
         )

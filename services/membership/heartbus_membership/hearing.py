@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from heartbus_membership.claims import PeerReport
-from heartbus_membership.replay import Novelty, ReplayGuard
+from heartbus_membership.replay import Mark, Novelty, ReplayGuard
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import HeardMark, Heartbeat, WireError, decode, name_id
 
@@ -47,6 +47,7 @@ class Hearing:
         peers: Collection[str],
         keyring: Keyring,
         groups_by_id: Mapping[int, str],
+        remembered: Mapping[str, Mark] | None = None,
     ) -> None:
         self._node = node
         self._incarnation = incarnation
@@ -54,7 +55,8 @@ class Hearing:
         self._keyring = keyring
         self._groups_by_id = groups_by_id
         self._our_id = name_id(node)
-        self._replays = ReplayGuard()
+        self.own_sequence = 0
+        self.replays = ReplayGuard(remembered)
         self.newest: dict[str, Heartbeat] = {}
         self.dropped: Counter[str] = Counter()
 
@@ -72,8 +74,14 @@ class Hearing:
             return self._drop("unknown-node", f"{beat.node[:64]!r} is not a configured director")
         if link is None:
             return self._drop("no-link", f"{beat.node} sends over a link that is not configured")
-        novelty = self._replays.judge(
-            beat.node, link=link, incarnation=beat.incarnation, sequence=beat.sequence
+        echoed = self._echo_of_us(beat)
+        novelty = self.replays.judge(
+            beat.node,
+            link=link,
+            incarnation=beat.incarnation,
+            sequence=beat.sequence,
+            echoes_us=echoed is not None and self.replays.echo_is_fresh(beat.node, echoed),
+            own_sequence=self.own_sequence,
         )
         if novelty is Novelty.REPLAYED:
             return self._drop("replayed", f"heartbeat {beat.sequence} of {beat.node} again")
@@ -95,11 +103,6 @@ class Hearing:
 
     def _report(self, beat: Heartbeat) -> PeerReport:
         names, our_id = self._groups_by_id, self._our_id
-        echoes = (
-            mark.sequence
-            for mark in beat.heard
-            if mark.peer == our_id and mark.incarnation == self._incarnation
-        )
         return PeerReport(
             incarnation=beat.incarnation,
             settled=beat.settled,
@@ -107,8 +110,17 @@ class Hearing:
             supports=frozenset(
                 names[number] for number, whom in beat.votes if whom == our_id and number in names
             ),
-            echoed=next(echoes, None),
+            echoed=self._echo_of_us(beat),
         )
+
+    def _echo_of_us(self, beat: Heartbeat) -> int | None:
+        """Return the sequence of our newest heartbeat that a sender had heard, of this process."""
+        echoes = (
+            mark.sequence
+            for mark in beat.heard
+            if mark.peer == self._our_id and mark.incarnation == self._incarnation
+        )
+        return next(echoes, None)
 
     def marks(self) -> tuple[HeardMark, ...]:
         """Return the newest heartbeat believed of each peer, for our own."""

@@ -19,6 +19,7 @@ import msgspec
 
 from heartbus.events import Lease
 from heartbus_membership.claims import StandingLease, Vote
+from heartbus_membership.replay import Mark
 
 SCHEMA: Final = 1
 LEASES_FILE: Final = "leases.json"
@@ -50,6 +51,7 @@ class Remembered:
     epochs: Mapping[str, int] = field(default_factory=dict)
     votes: Mapping[str, Vote] | None = None
     votes_boot_id: str = ""
+    heard: Mapping[str, Mark] = field(default_factory=dict)
 
 
 class LeaseFile:
@@ -155,6 +157,21 @@ class StateFile:
         """
         epochs = {**self._remembered.epochs, group: epoch}
         self._remembered = replace(self._remembered, epochs=epochs)
+        _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
+
+    @property
+    def heard(self) -> Mapping[str, Mark]:
+        """Up to where the heartbeats of each peer are old."""
+        return self._remembered.heard
+
+    def remember_heard(self, heard: Mapping[str, Mark]) -> None:
+        """Write new marks; not synced, as the epochs.
+
+        Raises:
+            OSError: the file cannot be written.
+
+        """
+        self._remembered = replace(self._remembered, heard=dict(heard))
         _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
 
     def _read(self) -> Remembered:

@@ -44,6 +44,7 @@ from heartbus.model import (
 )
 from heartbus_membership import leases as files
 from heartbus_membership import snapshot
+from heartbus_membership.agreement import Agreement, settle_s
 from heartbus_membership.claims import (
     Effect,
     Grant,
@@ -54,6 +55,7 @@ from heartbus_membership.claims import (
     SendHeartbeat,
     Vote,
 )
+from heartbus_membership.cpu_wait import CpuWait
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.doubts import Doubts
 from heartbus_membership.guard import Guard
@@ -63,12 +65,14 @@ from heartbus_membership.orders import Orders
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.pinging import Pinger
 from heartbus_membership.relay import Relay
+from heartbus_membership.replay import reserve_beats
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, name_id
 
 TICK_S_MAX: Final = 0.25
 REPAIR_PERIOD_S: Final = 1.0
 LEASE_WRITE_PERIOD_S: Final = 0.25
+MARKS_PERIOD_S: Final = 0.5
 STOP_WAIT_S: Final = 2.0
 STOP_BUSY_WAIT_S: Final = 10.0
 """While vip says that it has anything yet; a clean stop of vip takes no longer either."""
@@ -161,6 +165,7 @@ class MembershipService:
             peers=self._peers,
             keyring=self._keyring,
             groups_by_id={number: name for name, number in self._group_ids.items()},
+            remembered=state_file.heard,
         )
         self._has_ping_nodes = bool(settings.ping_nodes)
         self._doubts = Doubts(
@@ -180,6 +185,10 @@ class MembershipService:
         self._leases_written_s = float("-inf")
         self._bus_connected = False
         self._lag_s = 0.0
+        self._cpu_wait = CpuWait()
+        self._reserve = reserve_beats(self._timers.keepalive_s)
+        self._marks_written_s = float("-inf")
+        self._agreement = Agreement(digest=digest, settle_s=settle_s(self._timers.keepalive_s))
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
         self._wake_wanted = False
@@ -245,6 +254,9 @@ class MembershipService:
     async def _repair_links(self) -> None:
         while True:
             await asyncio.sleep(REPAIR_PERIOD_S)
+            waiting = self._cpu_wait.share(self._clock())
+            if waiting is not None:
+                self._detector.health.pressure(waiting, self._clock())
             await self._links.repair()
             self._say_link_problems()
 
@@ -304,12 +316,14 @@ class MembershipService:
         if self._bus.connected != self._bus_connected:
             self._bus_connected = self._bus.connected
             self._carry_out(self._ownership.bus_changed(connected=self._bus_connected, now_s=now_s))
-        self._carry_out(self._doubts.look(self._pinger.reach, now_s=now_s))
+        barred = self._detector.health.barred(now_s)
+        self._carry_out(self._doubts.look(self._pinger.reach, barred=barred, now_s=now_s))
         self._carry_out(self._ownership.tick(now_s=now_s))
         self._fence(now_s)
         self._tell_quorum()
         self._orders.turned()
         self._write_leases(now_s)
+        self._write_marks(now_s)
         if self._send_wanted or now_s >= self._next_beat_s:
             self._send_heartbeat(now_s)
         if now_s >= self._next_tick_s:
@@ -326,8 +340,7 @@ class MembershipService:
         late_s = max(0.0, late_s)
         if late_s >= self._lag_s or now_s - self._lag_seen_s > LAG_MEMORY_S:
             self._lag_s, self._lag_seen_s = late_s, now_s
-        if late_s > self._timers.keepalive_s:
-            self._detector.own_stall(now_s=now_s)
+        if self._detector.turned(late_s=late_s, now_s=now_s):
             self._say("self.stalled", "stall", late_s=round(late_s, 3))
 
     def _datagram_received(self, received: Received, now_s: float) -> None:
@@ -353,11 +366,15 @@ class MembershipService:
         )
         cause = self._announce(events, now_s)
         if heard.leaving:
+            self._agreement.silent(heard.peer)
             self._doubts.peer_gone(heard.peer)
             effects = self._ownership.peer_left(heard.peer, heard.report, cause=cause, now_s=now_s)
         else:
-            reach = self._hearing.newest[heard.peer].reach
-            self._doubts.peer_heard(heard.peer, reach, now_s=now_s)
+            beat = self._hearing.newest[heard.peer]
+            self._doubts.peer_heard(heard.peer, beat.reach, now_s=now_s)
+            theirs = beat.config_digest.hex()
+            if (skew := self._agreement.heard(heard.peer, theirs, now_s=now_s)) is not None:
+                self._bus.publish(skew)
             effects = self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s)
         self._carry_out(effects)
 
@@ -373,6 +390,7 @@ class MembershipService:
                     status = DirectorStatus.LATE
                 case NodeDead():
                     self._deaths[event.director] = cause
+                    self._agreement.silent(event.director)
                     self._doubts.peer_gone(event.director)
                     status = DirectorStatus.DEAD
                 case NodeAlive() | NodeLeft():
@@ -462,6 +480,20 @@ class MembershipService:
         except OSError as error:
             self._say("leases.unwritten", "leases", level="error", error=str(error))
 
+    def _write_marks(self, now_s: float) -> None:
+        replays = self._hearing.replays
+        if now_s - self._marks_written_s < MARKS_PERIOD_S:
+            return
+        if not replays.unwritten(reserve=self._reserve):
+            return
+        self._marks_written_s = now_s
+        marks = replays.marks(reserve=self._reserve)
+        try:
+            self._state_file.remember_heard(marks)
+            replays.written(marks)
+        except OSError as error:
+            self._say("marks.unwritten", "marks", level="error", error=str(error))
+
     def _send_heartbeat(self, now_s: float) -> None:
         self._sequence += 1
         self._send_wanted = False
@@ -486,6 +518,7 @@ class MembershipService:
             ),
             reach=self._pinger.reach if self._has_ping_nodes else None,
         )
+        self._hearing.own_sequence = self._sequence
         self._ownership.beat_sent(self._sequence, now_s=now_s)
         self._links.send(encode(beat, self._keyring))
 
@@ -556,6 +589,7 @@ class MembershipService:
             watchdog=self.guard.watchdog_view(),
             fences=self.guard.fence_views(),
             clients=self.guard.client_views(),
+            local_health=self._detector.health.score,
         )
 
     def _leases(self) -> tuple[Lease, ...]:

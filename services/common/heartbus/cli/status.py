@@ -166,6 +166,7 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "witness": own.directors[0].witness if own and own.directors else None,
         "quorum": own.quorum if own else None,
         "rung": str(own.rung) if own else UNKNOWN,
+        "local_health": own.local_health if own else None,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
         **(_guards(own) if own else {}),
     }
@@ -306,7 +307,7 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             escape(seen) or UNKNOWN,
             _RUNGS.get(row["rung"], UNKNOWN),
             UNKNOWN if row["age_s"] is None else f"{row['age_s']:.1f} s",
-            UNKNOWN if row["lag_s"] is None else f"{row['lag_s'] * 1000:.0f} ms",
+            _lag(row),
             _held(row),
         )
     links = Table("director", "link", "heard", "problem", title="Heartbeat links")
@@ -377,6 +378,13 @@ def _guard_table(rows: list[dict[str, Any]]) -> Table | None:
             what, why = printable(client["command"]), printable(client["reason"])
             table.add_row(node, escape(what), f"[{style}]{client['status']}[/]", escape(why))
     return table if table.row_count else None
+
+
+def _lag(row: dict[str, Any]) -> str:
+    if row["lag_s"] is None:
+        return UNKNOWN
+    lag = f"{row['lag_s'] * 1000:.0f} ms"
+    return f"{lag} (local health {row['local_health']})" if row["local_health"] else lag
 
 
 def _service_table(row: dict[str, Any]) -> Table:

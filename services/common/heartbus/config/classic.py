@@ -131,10 +131,10 @@ def _read_authkeys(path: str, search: Search, report: Report) -> AuthKeys:
     if file is None or content is None:
         return AuthKeys(file=os.path.join(path, AUTHKEYS))
     if content.readable_by_others:
-        report.warning(
+        report.error(
             Place(file=file),
-            f"mode {content.mode:03o}: group or others may read the secrets; allowed should be"
-            f" 600 (Heartbeat refuses this file): chmod 600 {file}",
+            f"mode {content.mode:03o}: group or others may read the secrets; allowed is 600:"
+            f" chmod 600 {file}",
         )
     return authkeys.parse(content.text, file, report)
 

@@ -273,12 +273,12 @@ class _Reader:
         return AuthKey(id=key_id, method=method, secret=secret) if key_id is not None else None
 
     def written_here(self, table: Table, key: str) -> None:
-        """Warn if others may read a secret of this file."""
+        """Refuse a secret of this file if others may read it."""
         if self._file.readable_by_others:
-            self._report.warning(
+            self._report.error(
                 table.at(key),
-                f"mode {self._file.mode:03o}: group or others may read the secret; allowed should"
-                f" be 600 (chmod 600 {self._file.path}), or use {key}_file",
+                f"mode {self._file.mode:03o}: group or others may read the secret; allowed is 600"
+                f" (chmod 600 {self._file.path}), or {key}_file",
             )
 
     def from_file(self, table: Table, key: str, name: str) -> bytes:
@@ -289,9 +289,10 @@ class _Reader:
             self._report.error(table.at(key), f"{shown(name)} cannot be read")
             return b""
         if file.readable_by_others:
-            self._report.warning(
+            self._report.error(
                 Place(file=path),
-                f"mode {file.mode:03o}: group or others may read the secret; allowed should be 600",
+                f"mode {file.mode:03o}: group or others may read the secret; allowed is 600:"
+                f" chmod 600 {path}",
             )
         return file.text.removesuffix("\n").encode("utf-8", "surrogateescape")
 
