@@ -78,6 +78,16 @@ async def test_two_directors_hear_each_other_and_the_preferred_one_is_granted(
     assert not holds(second)
 
 
+async def test_heartbeats_leave_on_every_keepalive_and_none_is_passed_over(table: Bench) -> None:
+    timers = replace(FAST, keepalive_s=0.05, deadtime_s=0.5)
+    alone = table.start("a", cluster_of("a", "b", timers=timers))
+    await until(lambda: bool(alone.links.sent))
+    alone.links.plugged = False  # not even its own broadcast wakes it up
+    before = len(alone.links.sent)
+    await asyncio.sleep(20 * timers.keepalive_s)
+    assert 17 <= len(alone.links.sent) - before <= 21
+
+
 async def test_death_is_taken_over_and_the_grant_names_its_cause(table: Bench) -> None:
     first, second = await pair(table)
     first.vip.bus.disconnect()  # the whole host is gone

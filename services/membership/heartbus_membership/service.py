@@ -177,7 +177,7 @@ class MembershipService:
 
     async def _beat(self) -> None:
         while True:
-            due_s = min(self._next_tick_s, self._detector.next_deadline_s)
+            due_s = min(self._next_tick_s, self._next_beat_s, self._detector.next_deadline_s)
             await self._sleep_until(due_s)
             self._turn(due_s=due_s)
 
@@ -363,7 +363,9 @@ class MembershipService:
     def _send_heartbeat(self, now_s: float) -> None:
         self._sequence += 1
         self._send_wanted = False
-        self._next_beat_s = now_s + self._timers.keepalive_s
+        # One that was late does not delay the next, or each would add its lateness to the period.
+        period_s = self._timers.keepalive_s
+        self._next_beat_s = max(min(self._next_beat_s, now_s), now_s - period_s / 2) + period_s
         claims = self._ownership.claims(now_s=now_s)
         beat = Heartbeat(
             node=self._node,
