@@ -130,6 +130,16 @@ async def test_clean_stop_waits_for_vip_and_is_taken_over_at_once(table: Bench) 
     assert any(isinstance(e, NodeLeft) for e in second.bus.published)
 
 
+async def test_a_stop_of_vip_alone_is_taken_over_while_membership_stays(table: Bench) -> None:
+    first, second = await pair(table)
+    await until(lambda: state(first).directors[1].ready)
+    first.vip.hold(HoldStatus.RELEASED, 1, stopping=True)  # one report says both, and is the last
+    took_s = await until(lambda: holds(second))
+    assert took_s < FAST.deadtime_s / 2
+    assert not first.task.done()
+    assert not any(isinstance(e, NodeLeft) for e in second.bus.published)
+
+
 async def scripted_pair(table: Bench) -> tuple[RunningDirector, RunningDirector]:
     cluster = cluster_of("a", "b", lease_s=0.2)
     (group,) = cluster.groups

@@ -388,7 +388,16 @@ class MembershipService:
         if sender in self._peers:
             self._detector.bus_evidence(sender, now_s=now_s)
         elif isinstance(message.body, VipState) and sender == self._node:
-            self._carry_out(self._ownership.vip_reported(message.body, now_s=now_s))
+            self._vip_reported(message.body)
+
+    def _vip_reported(self, state: VipState) -> None:
+        self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
+        if state.stopping:
+            # The report that makes us withdraw may be the last one, and say already that all is
+            # released. The peers must see the withdrawal before its end, so that they wait for us
+            # no more: the turn tells them.
+            self._turn(due_s=self._clock())
+            self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
 
     def _ask_bus(self, peer: str) -> None:
         if self._tasks is not None and peer not in self._asking:
