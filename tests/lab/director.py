@@ -1,4 +1,4 @@
-"""A director without IPVS: nats-server, membership, vip and checker, supervised as by ``heartbus up``.
+"""A director without IPVS: nats-server, membership, vip and checker under one supervisor.
 
 ``heartbus up`` ends where the kernel has no ip_vs, because then no virtual service can work. What
 concerns the address alone (heartbeats, leases, takeover) needs none, and is measured natively. So

@@ -21,7 +21,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -301,7 +300,7 @@ class Link:
         set_links([self], whole=False)
 
     def cut_one_way(self, *, hears: bool) -> None:
-        """Let packets vanish one way: the host ``hears`` but is not heard, or the other way round."""
+        """Let packets vanish one way: the host ``hears`` and is not heard, or the reverse."""
         self.switch.set_port_one_way(self.port, hears=hears, is_heard=not hears)
 
     def heal(self) -> None:

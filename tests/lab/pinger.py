@@ -33,20 +33,19 @@ DRIFT_LOOK_S: Final = 1.0
 
 
 def _checksum(packet: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(packet) // 2}H", packet))
+    total: int = sum(struct.unpack(f"!{len(packet) // 2}H", packet))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 
 
 def _request(identifier: int, number: int) -> bytes:
     head = ECHO.pack(ECHO_REQUEST, 0, 0, identifier, number & 0xFFFF, number)
-    summed = ECHO.pack(ECHO_REQUEST, 0, _checksum(head), identifier, number & 0xFFFF, number)
-    return summed
+    return ECHO.pack(ECHO_REQUEST, 0, _checksum(head), identifier, number & 0xFFFF, number)
 
 
 def _answers(wire: socket.socket, identifier: int) -> list[tuple[int, float]]:
     """Return number and wall-clock time of each answer that waits."""
-    found = []
+    found: list[tuple[int, float]] = []
     while True:
         try:
             packet, ancillary, *_ = wire.recvmsg(256, 64)

@@ -66,6 +66,7 @@ class Witness:
         self._holds: list[Hold] = []
         self._now: dict[str, Hold] = {}
         self._replies: list[tuple[float, str]] = []
+        self._changed_s = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._error: BaseException | None = None
@@ -98,6 +99,13 @@ class Witness:
         self._check()
         with self._lock:
             return sorted(self._now)
+
+    @property
+    def changed_s(self) -> float:
+        """When the address last came to a host or left one."""
+        self._check()
+        with self._lock:
+            return self._changed_s
 
     def holds(self, *, since_s: float = 0.0) -> list[Hold]:
         """Return the spans that began at or after a time, in order."""
@@ -213,6 +221,7 @@ class Witness:
     def _appeared(self, host: str, now_s: float) -> None:
         with self._lock:
             if host not in self._now:  # the kernel tells of every refresh too
+                self._changed_s = now_s
                 self._now[host] = Hold(host, now_s)
                 self._holds.append(self._now[host])
 
@@ -220,7 +229,7 @@ class Witness:
         with self._lock:
             hold = self._now.pop(host, None)
             if hold is not None:
-                hold.until_s = now_s
+                self._changed_s = hold.until_s = now_s
 
 
 def _kernel_news() -> socket.socket:
