@@ -67,7 +67,7 @@ class Benchmark:
         same = HeartbusPair(self._lab, "h-300ms", timers=same_as_keepalived(0.1))
         peer = KeepalivedPair(self._lab, "k-300ms", advert_s=0.1)
         say("default timers and 300 ms: no fault, node death, clean stop")
-        self._in_turn([own, same, peer], [t.no_fault, t.node_death, t.clean_stop])
+        self._in_turn([own, same, peer], [t.no_fault, t.partition, t.clean_stop])
         if self._handover:
             self._in_turn([HeartbusPair(self._lab, "h-standby")], [t.standby_command])
         say("30 ms: node death")
@@ -132,11 +132,12 @@ class Benchmark:
     def rows(self) -> list[Row]:
         """Return all figures of what has been run."""
         found = self._gaps("no fault", t.no_fault, "h-lan", "k-300ms", quantiles=(0.5, 1.0))
-        found += self._gaps("node death, default timers", t.node_death, "h-lan", "k-300ms", 400.0)
+        found += self._gaps("node death, default timers", t.partition, "h-lan", "k-300ms", 400.0)
         for detection in ("3 s", "300 ms", "30 ms"):
             label = detection.replace(" ", "")
+            trial = t.partition if detection == "300 ms" else t.node_death
             found += self._gaps(
-                f"node death, detection {detection}", t.node_death, f"h-{label}", f"k-{label}"
+                f"node death, detection {detection}", trial, f"h-{label}", f"k-{label}"
             )
         found += self._gaps("clean stop", t.clean_stop, "h-lan", "k-300ms", 20.0)
         found += self._gaps("heartbus standby", t.standby_command, "h-standby", None, 20.0)
@@ -179,9 +180,9 @@ class Benchmark:
         ]
 
     def _healed(self) -> list[Row]:
-        load = self.results.load.get(t.node_death.__name__, 0.0)
-        ours = [s for k in ("h-lan", "h-300ms") for s in self.results.of(k, t.node_death)]
-        theirs = self.results.of("k-300ms", t.node_death)
+        load = self.results.load.get(t.partition.__name__, 0.0)
+        ours = [s for k in ("h-lan", "h-300ms") for s in self.results.of(k, t.partition)]
+        theirs = self.results.of("k-300ms", t.partition)
         if not ours:
             return []
         name = "partition healed, 300 ms"

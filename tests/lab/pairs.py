@@ -159,6 +159,10 @@ class Pair(abc.ABC):
         host.run(["ip", "addr", "del", f"{VIP}/24", "dev", "eth0"], check=False)
         self.links[name].heal()
 
+    def forget_neighbour(self) -> None:
+        """Let the client ask anew who has the VIP."""
+        self._client.run(["ip", "neigh", "flush", "to", VIP])
+
     def stop(self) -> None:
         """Kill both directors; what they held goes with their kernels' addresses."""
         for name in NAMES:

@@ -167,7 +167,7 @@ class Network:
             self._follow_up(self._just_put.pop(0))
 
     def _follow_up(self, resource: AddressResource) -> None:
-        """What clients do not wait for: they wait for the announcement."""
+        """Do what clients do not wait for: they wait for the announcement."""
         interface = self._addresses.interface_name(resource)
         if interface is None:
             return  # removed again

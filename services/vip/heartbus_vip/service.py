@@ -3,8 +3,8 @@
 One rule orders everything: news first, then deadlines, then refreshes. So a process that was
 stopped for a while looks at its lease before it touches an address.
 
-The lease file says the same as the bus, and sooner: its replacement wakes us up. When membership is silent on both ways, what is
-held stays until the deadline of the last lease.
+The lease file says the same as the bus, and sooner: its replacement wakes us up. When membership is
+silent on both ways, what is held stays until the deadline of the last lease.
 """
 
 from __future__ import annotations
