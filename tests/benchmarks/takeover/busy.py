@@ -41,7 +41,7 @@ def busy(pairs: Sequence[Pair], room: Host, *, seconds: float) -> dict[str, Move
             while (left_s := begin_s + seconds - time.monotonic()) > 0:
                 time.sleep(min(TELL_S, left_s))
                 counts = {p.label: len(p.witness.holds(since_s=begin_s)) for p in pairs}
-                say(f"busy, {left_s:.0f} s left, load {os.getloadavg()[0]:.1f}: {counts}")
+                say(f"busy for {time.monotonic() - begin_s:.0f} s, load {os.getloadavg()[0]:.1f}: {counts}")
         finally:
             for loop in loops:
                 loop.kill()
