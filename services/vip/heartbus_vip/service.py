@@ -88,7 +88,7 @@ class VipService:
             if any(isinstance(r, ScriptResource) for r in group.resources)
         )
         self._inbox = Inbox()
-        self._refresh_due_s = clock()
+        self._refresh_due_s = self._awake_s = clock()
         self._changed = asyncio.Event()
         self._all_stopped = asyncio.Event()
         self._published: VipState | None = None
@@ -161,6 +161,7 @@ class VipService:
             self._changed.clear()
 
     def _turn(self) -> None:
+        self._notice_sleep()
         while (message := self._inbox.get_nowait()) is not None:
             self._hear(message)
         refresh = self._clock() >= self._refresh_due_s
@@ -175,6 +176,17 @@ class VipService:
         self._network.announce_due()
         self._tell_changes()
 
+    def _notice_sleep(self) -> None:
+        """Tell the holder if we did not run for so long that the kernel may have ended addresses.
+
+        One that was due for a refresh when we fell asleep ends a refresh period earlier than we
+        could count; half a lifetime is on the safe side and far more than a busy machine takes.
+        """
+        before_s, self._awake_s = self._awake_s, self._clock()
+        if self._awake_s - before_s >= self._cluster.vip.lifetime_s / 2:
+            self._log.warning("self.slept", slept_s=round(self._awake_s - before_s, 1))
+            self._holder.woke(now_s=self._awake_s)
+
     def _next_due_s(self) -> float:
         due = (self._refresh_due_s, self._holder.next_deadline_s, self._network.next_deadline_s)
         return min(d for d in due if d is not None)
@@ -182,6 +194,7 @@ class VipService:
     # --- news ------------------------------------------------------------------------------------
 
     def _hear(self, message: Message) -> None:
+        self._notice_sleep()
         body, said_s = message.body, message.envelope.uptime_s
         if not isinstance(body, Inbound) or message.envelope.node != self._node:
             return
