@@ -27,9 +27,10 @@ from tests.benchmarks.takeover import trials as t
 from tests.benchmarks.takeover.busy import ECHO_PERIOD_S, Moved, busy
 from tests.benchmarks.takeover.lanes import Results, run_in_turn, say, together
 from tests.benchmarks.takeover.rows import Row, row, table, write
+from tests.lab import peers
 from tests.lab.classic import HEARTBUS
 from tests.lab.network import Lab
-from tests.lab.pairs import DETECTION_ADVERTS, HeartbusPair, KeepalivedPair, install_keepalived
+from tests.lab.pairs import DETECTION_ADVERTS, HeartbusPair, KeepalivedPair
 
 REPORT: Final = Path("build/bench/failover.json")
 TRIALS: Final = 20
@@ -251,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 3
     signal.signal(signal.SIGTERM, _stop)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    install_keepalived()
+    peers.keepalived()
     say(f"load average {os.getloadavg()[0]:.2f}, {options.trials} trials, seed {options.seed}")
     with Lab() as lab:
         benchmark = Benchmark(

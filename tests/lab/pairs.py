@@ -13,18 +13,18 @@ import abc
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from heartbus.events import DirectorStatus, HoldStatus, MembershipState, VipState
 from heartbus.model import TIMER_PROFILES, Timers
+from tests.lab import peers
 from tests.lab.echoes import PERIOD_S as ECHO_PERIOD_S
 from tests.lab.echoes import EchoClient
-from tests.lab.kernel import CHECKOUT
 from tests.lab.network import Host, Lab, Process, wait_until
 from tests.lab.observe import Observer
 from tests.lab.witness import Witness
@@ -40,8 +40,6 @@ PRIORITIES: Final = {"one": 254, "two": 253}
 
 DETECTION_ADVERTS: Final = 3 + (256 - PRIORITIES["two"]) / 256
 """RFC 5798, 6.1: Master_Down_Interval is 3 adverts and the skew of the backup's priority."""
-
-SETUP_PEER: Final = CHECKOUT / "tests" / "lab" / "setup-peers.sh"
 
 
 class Pair(abc.ABC):
@@ -213,6 +211,7 @@ class HeartbusPair(Pair):
         *,
         timers: Timers | None = None,
         echo_period_s: float = ECHO_PERIOD_S,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """``timers`` None: those of a configuration that says nothing about them."""
         times = timers or TIMER_PROFILES["lan"]
@@ -224,6 +223,7 @@ class HeartbusPair(Pair):
             echo_period_s=echo_period_s,
         )
         self._timers = timers
+        self._environment = environment
         self._config = lab.directory / f"{label}.toml"
         self.observers = {name: Observer(host) for name, host in self.hosts.items()}
 
@@ -252,7 +252,8 @@ class HeartbusPair(Pair):
                 f"--node={name}",
                 f"--runtime-dir={host.directory / 'run'}",
                 f"--state-dir={host.directory / 'state'}",
-            ]
+            ],
+            environment=self._environment,
         )
 
     def _wait_until_ready(self, name: str) -> None:
@@ -315,7 +316,7 @@ class KeepalivedPair(Pair):
             period_s=advert_s,
             echo_period_s=echo_period_s,
         )
-        self._library_path = install_keepalived()
+        self._keepalived = peers.keepalived()
 
     def _prepare(self, stack: contextlib.ExitStack) -> None:
         for name, host in self.hosts.items():
@@ -332,15 +333,16 @@ class KeepalivedPair(Pair):
 
     def start(self, name: str) -> None:
         directory = self.hosts[name].directory
-        program = CHECKOUT / "build/lab/keepalived/usr/sbin/keepalived"
+        for left in directory.glob("*.pid"):  # of a killed one; another process may have the number
+            left.unlink()
         self.processes[name] = process = self.hosts[name].start(
             [
-                *(program, "--dont-fork", "--log-console", "--vrrp"),
+                *(self._keepalived.path, "--dont-fork", "--log-console", "--vrrp"),
                 f"--use-file={directory / 'keepalived.conf'}",
                 f"--pid={directory / 'parent.pid'}",
                 f"--vrrp_pid={directory / 'vrrp.pid'}",
             ],
-            environment={"LD_LIBRARY_PATH": self._library_path},
+            environment={"LD_LIBRARY_PATH": self._keepalived.library_path},
         )
         wait_until(
             lambda: process.returncode is not None or "BACKUP STATE" in process.output(),
@@ -355,18 +357,3 @@ class KeepalivedPair(Pair):
         """Whether that is the last that it said of its state."""
         said = self.processes[name].output().rpartition("Entering ")[2]
         return said.startswith("BACKUP")
-
-
-def install_keepalived() -> str:
-    """Fetch Debian's keepalived if it is not there; return its LD_LIBRARY_PATH.
-
-    Raises:
-        subprocess.CalledProcessError: it cannot be fetched; the script has said why.
-
-    """
-    return subprocess.run(
-        [SETUP_PEER, "keepalived", "/usr/sbin/keepalived", "heartbus is measured beside it"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.strip()

@@ -38,7 +38,7 @@ wanted_libraries() {
         done
 }
 
-if ! [ -x "$root$program" ]; then
+if ! [ -e "$root$program" ]; then
     command -v apt-get >/dev/null || fail "there is no apt-get here to fetch $package with"
     say "fetching $package with apt-get into $root (not installed): $why"
     rm -rf "$archives" "$root.new"

@@ -41,7 +41,8 @@ def busy(pairs: Sequence[Pair], room: Host, *, seconds: float) -> dict[str, Move
             while (left_s := begin_s + seconds - time.monotonic()) > 0:
                 time.sleep(min(TELL_S, left_s))
                 counts = {p.label: len(p.witness.holds(since_s=begin_s)) for p in pairs}
-                say(f"busy for {time.monotonic() - begin_s:.0f} s, load {os.getloadavg()[0]:.1f}: {counts}")
+                so_far_s, load = time.monotonic() - begin_s, os.getloadavg()[0]
+                say(f"busy for {so_far_s:.0f} s, load {load:.1f}: {counts}")
         finally:
             for loop in loops:
                 loop.kill()

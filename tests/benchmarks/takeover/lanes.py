@@ -15,7 +15,7 @@ from typing import Final
 from tests.benchmarks.takeover.trials import Seen, Trial
 from tests.lab.pairs import Pair
 
-FAILURES_MAX: Final = 3
+FAILURES_MAX: Final = 10
 JOIN_MAX_S: Final = 60.0
 
 
