@@ -38,6 +38,9 @@ BUSY_S: Final = 600.0
 ADVERTS: Final = {"3 s": 1.0, "300 ms": 0.1, "30 ms": 0.01}
 """Detection time -> time between two signs of life, of both programs."""
 
+AnyPair = HeartbusPair | KeepalivedPair
+
+PARTS: Final = ("milliseconds", "seconds", "single", "busy")
 ON_TWO_MAX_S: Final = t.LIFETIME_S + 0.3
 SINGLE: Final = (t.pause_membership, t.kill_membership, t.pause_vip, t.kill_vip)
 
@@ -82,25 +85,25 @@ class Benchmark:
 
     def seconds(self) -> None:
         """What is counted in seconds: pairs at the same time."""
-        say("3 s: node death; kills and pauses at default timers; all at the same time")
-        slow: list[HeartbusPair | KeepalivedPair] = [
+        say("3 s: node death; kills and pauses of all at default timers; all at the same time")
+        slow: list[AnyPair] = [
             HeartbusPair(self._lab, "h-3s", timers=same_as_keepalived(1.0)),
             KeepalivedPair(self._lab, "k-3s", advert_s=1.0),
         ]
         whole = [HeartbusPair(self._lab, "h-all")]
         peer = [KeepalivedPair(self._lab, "k-all", advert_s=0.1)]
-        membership = [HeartbusPair(self._lab, "h-member")]
-        vip = [HeartbusPair(self._lab, "h-vip")]
-        lanes: list[tuple[Sequence[HeartbusPair | KeepalivedPair], Sequence[t.Trial]]] = [
+        self._at_once(
             (slow, (t.node_death,)),
             (whole, (t.kill_all, t.pause_all)),
             (peer, (t.kill_all, t.pause_all)),
-            (membership, (t.pause_membership, t.kill_membership)),
-            (vip, (t.pause_vip, t.kill_vip)),
-        ]
-        together(
-            [functools.partial(self._in_turn, pairs, kinds) for pairs, kinds in lanes],
-            self.results,
+        )
+
+    def single(self) -> None:
+        """Kills and pauses of one process, of two pairs at the same time."""
+        say("membership alone, vip alone, killed and paused; both at the same time")
+        self._at_once(
+            ([HeartbusPair(self._lab, "h-member")], (t.pause_membership, t.kill_membership)),
+            ([HeartbusPair(self._lab, "h-vip")], (t.pause_vip, t.kill_vip)),
         )
 
     def busy(self) -> None:
@@ -123,9 +126,11 @@ class Benchmark:
             seconds=self._busy_s,
         )
 
-    def _in_turn(
-        self, pairs: Sequence[HeartbusPair | KeepalivedPair], kinds: Sequence[t.Trial]
-    ) -> None:
+    def _at_once(self, *lanes: tuple[Sequence[AnyPair], Sequence[t.Trial]]) -> None:
+        work = [functools.partial(self._in_turn, pairs, kinds) for pairs, kinds in lanes]
+        together(work, self.results)
+
+    def _in_turn(self, pairs: Sequence[AnyPair], kinds: Sequence[t.Trial]) -> None:
         run_in_turn(pairs, kinds, count=self._count, rng=self._rng, results=self.results)
 
     # --- what came out ---------------------------------------------------------------------------
@@ -244,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Failover beside keepalived.")
     parser.add_argument("--trials", type=int, default=TRIALS, help="of each kind")
     parser.add_argument("--busy-seconds", type=float, default=BUSY_S, help="0: leave it out")
-    parser.add_argument("--only", choices=("milliseconds", "seconds", "busy"))
+    parser.add_argument("--only", choices=PARTS, help="its rows alone are new")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     options = parser.parse_args(argv)
     if os.geteuid() != 0:
@@ -258,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         benchmark = Benchmark(
             lab, count=options.trials, busy_s=options.busy_seconds, seed=options.seed
         )
-        for part in ("milliseconds", "seconds", "busy"):
+        for part in PARTS:
             wanted = options.only in (None, part) and (part != "busy" or options.busy_seconds > 0)
             if wanted:
                 getattr(benchmark, part)()
@@ -267,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table(rows))  # noqa: T201  # a command
     for failure in failures:
         print(f"a trial failed and was made anew: {failure}")  # noqa: T201  # a command
-    write(rows, REPORT)
+    write(rows, REPORT, keep_others=options.only is not None)
     return 0
 
 

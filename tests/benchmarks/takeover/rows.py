@@ -73,10 +73,12 @@ def at_quantile(values: Sequence[float], quantile: float) -> float:
     return sorted(values)[max(1, math.ceil(quantile * len(values))) - 1]
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
-    """Write the report."""
+def write(rows: Sequence[Row], path: Path, *, keep_others: bool) -> None:
+    """Write the report; ``keep_others``: rows of other names that are there stay."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(r) for r in rows], indent=2) + "\n")
+    found = json.loads(path.read_text()) if keep_others and path.exists() else []
+    written = {old["name"]: old for old in found} | {r.name: asdict(r) for r in rows}
+    path.write_text(json.dumps(list(written.values()), indent=2) + "\n")
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -221,7 +221,11 @@ def _killed(pair: Pair, rng: random.Random, *, command: str) -> Seen:
         what=f"{command} is back",
     )
     time.sleep(2.0)  # what a takeover would need
-    return _seen(pair, fault_s, active)
+    seen = _seen(pair, fault_s, active)
+    # Anew, or the supervisor takes the next kill for a process that keeps failing, and waits.
+    pair.clear(active)
+    pair.start(active)
+    return seen
 
 
 def _begin(pair: Pair, rng: random.Random) -> str:
