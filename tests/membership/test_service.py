@@ -84,6 +84,16 @@ async def test_two_directors_hear_each_other_and_the_preferred_one_is_granted(
     assert not holds(second)
 
 
+async def test_heartbeats_leave_on_every_keepalive_and_none_is_passed_over(table: Bench) -> None:
+    timers = replace(FAST, keepalive_s=0.05, deadtime_s=0.5)
+    alone = table.start("a", cluster_of("a", "b", timers=timers))
+    await until(lambda: bool(alone.links.sent))
+    alone.links.plugged = False  # not even its own broadcast wakes it up
+    before = len(alone.links.sent)
+    await asyncio.sleep(20 * timers.keepalive_s)
+    assert 17 <= len(alone.links.sent) - before <= 21
+
+
 async def test_death_is_taken_over_and_the_grant_names_its_cause(table: Bench) -> None:
     first, second = await pair(table)
     first.vip.bus.disconnect()  # the whole host is gone
@@ -124,6 +134,16 @@ async def test_clean_stop_waits_for_vip_and_is_taken_over_at_once(table: Bench) 
     await first.task
     assert written(first).leases == ()
     assert any(isinstance(e, NodeLeft) for e in second.bus.published)
+
+
+async def test_a_stop_of_vip_alone_is_taken_over_while_membership_stays(table: Bench) -> None:
+    first, second = await pair(table)
+    await until(lambda: state(first).directors[1].ready)
+    first.vip.hold(HoldStatus.RELEASED, 1, stopping=True)  # one report says both, and is the last
+    took_s = await until(lambda: holds(second))
+    assert took_s < FAST.deadtime_s / 2
+    assert not first.task.done()
+    assert not any(isinstance(e, NodeLeft) for e in second.bus.published)
 
 
 async def scripted_pair(table: Bench) -> tuple[RunningDirector, RunningDirector]:

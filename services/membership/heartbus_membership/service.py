@@ -242,7 +242,7 @@ class MembershipService:
 
     async def _beat(self) -> None:
         while True:
-            due_s = min(self._next_tick_s, self._detector.next_deadline_s)
+            due_s = min(self._next_tick_s, self._next_beat_s, self._detector.next_deadline_s)
             await self._sleep_until(due_s)
             self._turn(due_s=due_s)
 
@@ -497,8 +497,10 @@ class MembershipService:
     def _send_heartbeat(self, now_s: float) -> None:
         self._sequence += 1
         self._send_wanted = False
-        self._next_beat_s = now_s + self._timers.keepalive_s
         self._write_votes()
+        # One that was late does not delay the next, or each would add its lateness to the period.
+        period_s = self._timers.keepalive_s
+        self._next_beat_s = max(min(self._next_beat_s, now_s), now_s - period_s / 2) + period_s
         claims = self._ownership.claims(now_s=now_s)
         beat = Heartbeat(
             node=self._node,
@@ -530,7 +532,16 @@ class MembershipService:
         if sender in self._peers:
             self._detector.bus_evidence(sender, now_s=now_s)
         elif isinstance(message.body, VipState) and sender == self._node:
-            self._carry_out(self._ownership.vip_reported(message.body, now_s=now_s))
+            self._vip_reported(message.body)
+
+    def _vip_reported(self, state: VipState) -> None:
+        self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
+        if state.stopping:
+            # The report that makes us withdraw may be the last one, and say already that all is
+            # released. The peers must see the withdrawal before its end, so that they wait for us
+            # no more: the turn tells them.
+            self._turn(due_s=self._clock())
+            self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
 
     def _ask_bus(self, peer: str) -> None:
         if self._tasks is not None and peer not in self._asking:
