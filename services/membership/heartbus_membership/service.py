@@ -53,26 +53,24 @@ from heartbus_membership.claims import (
     PersistVote,
     Revoke,
     SendHeartbeat,
-    Vote,
 )
 from heartbus_membership.cpu_wait import CpuWait
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.doubts import Doubts
 from heartbus_membership.guard import Guard
 from heartbus_membership.hearing import Dropped, Hearing
+from heartbus_membership.keeping import Keeping
 from heartbus_membership.links import POINTS_AT_US, Links, Received
 from heartbus_membership.orders import Orders
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.pinging import Pinger
 from heartbus_membership.relay import Relay
-from heartbus_membership.replay import reserve_beats
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, name_id
 
 TICK_S_MAX: Final = 0.25
 REPAIR_PERIOD_S: Final = 1.0
 LEASE_WRITE_PERIOD_S: Final = 0.25
-MARKS_PERIOD_S: Final = 0.5
 STOP_WAIT_S: Final = 2.0
 STOP_BUSY_WAIT_S: Final = 10.0
 """While vip says that it has anything yet; a clean stop of vip takes no longer either."""
@@ -158,7 +156,6 @@ class MembershipService:
         self._witnesses = frozenset(w.name for w in cluster.witnesses)
         self._quorum: bool | None = None
         self._deaths: dict[str, str] = {}
-        self._unwritten_votes: dict[str, Vote] = {}
         self._hearing = Hearing(
             node=node,
             incarnation=incarnation,
@@ -166,6 +163,12 @@ class MembershipService:
             keyring=self._keyring,
             groups_by_id={number: name for name, number in self._group_ids.items()},
             remembered=state_file.heard,
+        )
+        self._keeping = Keeping(
+            state_file,
+            replays=self._hearing.replays,
+            keepalive_s=self._timers.keepalive_s,
+            say=lambda event, key, error: self._say(event, key, level="error", error=error),
         )
         self._has_ping_nodes = bool(settings.ping_nodes)
         self._doubts = Doubts(
@@ -186,8 +189,6 @@ class MembershipService:
         self._bus_connected = False
         self._lag_s = 0.0
         self._cpu_wait = CpuWait()
-        self._reserve = reserve_beats(self._timers.keepalive_s)
-        self._marks_written_s = float("-inf")
         self._agreement = Agreement(digest=digest, settle_s=settle_s(self._timers.keepalive_s))
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
@@ -323,7 +324,7 @@ class MembershipService:
         self._tell_quorum()
         self._orders.turned()
         self._write_leases(now_s)
-        self._write_marks(now_s)
+        self._keeping.write_marks(now_s=now_s)
         if self._send_wanted or now_s >= self._next_beat_s:
             self._send_heartbeat(now_s)
         if now_s >= self._next_tick_s:
@@ -407,9 +408,9 @@ class MembershipService:
         for effect in effects:
             match effect:
                 case PersistEpoch():
-                    self._remember(effect)
+                    self._keeping.epoch(effect)
                 case PersistVote():
-                    self._unwritten_votes[effect.group] = effect.vote
+                    self._keeping.vote(effect)
                 case Grant():
                     self._granted(effect)
                 case Revoke():
@@ -417,22 +418,6 @@ class MembershipService:
                 case SendHeartbeat():
                     self._send_wanted = True
                     self._wake_up()
-
-    def _remember(self, effect: PersistEpoch) -> None:
-        try:
-            self._state_file.remember_epoch(effect.group, effect.epoch)
-        except OSError as error:
-            # Worse than losing the epoch would be to let nobody take the group.
-            self._say("epoch.unwritten", "epoch", level="error", error=str(error))
-
-    def _write_votes(self) -> None:
-        """Keep what we promise over a restart; what cannot be written is not said either."""
-        for group, vote in list(self._unwritten_votes.items()):
-            try:
-                self._state_file.remember_vote(group, vote)
-                del self._unwritten_votes[group]
-            except OSError as error:
-                self._say("vote.unwritten", "vote", level="error", error=str(error))
 
     def _fence(self, now_s: float) -> None:
         for peer in self._ownership.fence_wanted:
@@ -480,24 +465,10 @@ class MembershipService:
         except OSError as error:
             self._say("leases.unwritten", "leases", level="error", error=str(error))
 
-    def _write_marks(self, now_s: float) -> None:
-        replays = self._hearing.replays
-        if now_s - self._marks_written_s < MARKS_PERIOD_S:
-            return
-        if not replays.unwritten(reserve=self._reserve):
-            return
-        self._marks_written_s = now_s
-        marks = replays.marks(reserve=self._reserve)
-        try:
-            self._state_file.remember_heard(marks)
-            replays.written(marks)
-        except OSError as error:
-            self._say("marks.unwritten", "marks", level="error", error=str(error))
-
     def _send_heartbeat(self, now_s: float) -> None:
         self._sequence += 1
         self._send_wanted = False
-        self._write_votes()
+        unwritten = self._keeping.write_votes()
         # One that was late does not delay the next, or each would add its lateness to the period.
         period_s = self._timers.keepalive_s
         self._next_beat_s = max(min(self._next_beat_s, now_s), now_s - period_s / 2) + period_s
@@ -516,7 +487,7 @@ class MembershipService:
             votes=tuple(
                 (self._group_ids[name], name_id(whom))
                 for name, whom in self._ownership.votes(now_s=now_s).items()
-                if name not in self._unwritten_votes
+                if name not in unwritten
             ),
             reach=self._pinger.reach if self._has_ping_nodes else None,
         )
