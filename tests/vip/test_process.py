@@ -51,6 +51,7 @@ class Director:
         self.configure(f'"{VIP}/24"')
 
     def configure(self, *resources: str, settings: str = "", group: str = GROUP) -> None:
+        self.config.touch(mode=0o600)  # it has a secret
         self.config.write_text(
             f"""
 [cluster]
