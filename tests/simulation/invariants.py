@@ -1,0 +1,274 @@
+"""What must be so after every step, whatever went wrong before.
+
+1. Two hosts answer for one address only as long as docs/decisions/0004 allows (``_check_dual``).
+2. No host answers longer than its lease, or than the kernel lifetime without vip (``_check_lone``).
+3. Nobody takes a group whose holder it could hear, nobody gives one up without a cause
+   (``granted``, ``revoked``).
+4. Epochs of one host only grow, unless its disk forgot.
+5. Where a director can hold a group, somebody does, in time (``_check_free``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final
+
+from heartbus_membership.claims import Grant, Revoke
+from heartbus_membership.readiness import VIP_SILENCE_MARGIN_S
+from tests.simulation import bounds
+from tests.simulation.conditions import Conditions, Spell
+from tests.simulation.faults import Kind
+from tests.simulation.host import Host
+from tests.simulation.setup import GROUPS, Mode
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+INFINITY: Final = float("inf")
+FORGETFUL: Final = frozenset({Kind.DISK_FULL, Kind.DISK_LOST, Kind.DISK_STALE})
+
+
+class ViolationError(AssertionError):
+    """An invariant does not hold; the message says which and where."""
+
+
+class Invariants:
+    """Watches one cluster; ``after_step`` looks at everything that time alone can break."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster, self._setup = cluster, cluster.setup
+        self._groups = GROUPS[: cluster.setup.groups]
+        self.conditions = Conditions(cluster)
+        self._hosts = tuple(cluster.hosts.values())
+        self._highest: dict[tuple[str, str], int] = {}
+        self._failed: set[str] = set()
+        self._free_since_s = dict.fromkeys(self._groups, 0.0)
+        self._dual_since_s: dict[str, float] = {}
+        self.changed_s = 0.0
+        self.longest_dual_s = 0.0
+        cluster.watcher = self
+        cluster.timeline.after_step = self.after_step
+
+    def fail(self, what: str) -> None:
+        """Stop the scenario here.
+
+        Raises:
+            ViolationError: always.
+
+        """
+        raise ViolationError(f"at {self._cluster.timeline.now_s:.3f}: {what}")
+
+    # --- what happened ---------------------------------------------------------------------------
+
+    def conditions_changed(self) -> None:
+        """Look at the conditions again, and at what the new fault excuses."""
+        self.conditions.update()
+        for fault in self._cluster.active:
+            if fault.kind is Kind.START_FAILS:
+                self._failed.add(fault.target)
+            elif fault.kind in FORGETFUL or fault.kind in (Kind.CRASH, Kind.CRASH_AT):
+                self._forget(fault.target)
+
+    def _forget(self, host: str) -> None:
+        for group in self._groups:
+            self._highest.pop((host, group), None)
+
+    def addresses_changed(self) -> None:
+        """A kernel got or lost an address; the step that did it is looked at as a whole."""
+
+    def granted(self, host: Host, effect: Grant) -> None:
+        """Look at a grant: its epoch, and whether another one still has the group."""
+        self.changed_s = now_s = self._cluster.timeline.now_s
+        key = (host.name, effect.group)
+        if effect.epoch <= self._highest.get(key, 0):
+            self.fail(f"{host.name} grants {effect.group} with epoch {effect.epoch} again")
+        if Kind.DISK_FULL not in {f.kind for f in self._cluster.active if f.target == host.name}:
+            self._highest[key] = effect.epoch
+        for other in self._hosts:
+            if other is not host and self._claims(other, effect.group):
+                until_s = self._dual_until_s(host, other)
+                if now_s > until_s:
+                    self.fail(
+                        f"{host.name} takes {effect.group} ({effect.reason}) from {other.name},"
+                        f" without cause since {until_s:.3f}"
+                    )
+
+    def revoked(self, host: Host, effect: Revoke) -> None:
+        """Look at a revocation: there must be a cause that others would understand."""
+        self.changed_s = self._cluster.timeline.now_s
+        if not self._may_give_up(host, effect.group):
+            self.fail(f"{host.name} gives up {effect.group} without cause: {effect.reason}")
+
+    # --- why a group may go ----------------------------------------------------------------------
+
+    def _claims(self, host: Host, group: str) -> bool:
+        if host.membership is None or not host.on:
+            return False
+        now_s = host.clock.now_s
+        leases = host.membership.ownership.leases
+        return any(x.group == group and x.deadline_s > now_s for x in leases)
+
+    def _may_give_up(self, host: Host, group: str) -> bool:
+        stops = bool(host.membership_down)
+        rivals = any(self._claims(other, group) for other in self._hosts if other is not host)
+        preferred = next(g.preferred for g in self._setup.resource_groups if g.name == group)
+        fails_back = self._setup.failback and preferred != host.name
+        if stops or rivals or fails_back or host.name in self._failed:
+            return True
+        vip, now_s = self.conditions.vip[host.name], self._cluster.timeline.now_s
+        if host.vip is not None and host.vip.asked_to_stop:
+            return True
+        away_s = min(vip.bad_to_s, now_s) - vip.bad_from_s
+        silent_s = self._setup.times.lifetime_s + VIP_SILENCE_MARGIN_S - bounds.STATE_PERIOD_S
+        lately = now_s - vip.bad_to_s < bounds.STATE_PERIOD_S + bounds.SLACK_S
+        stopped = any(f.kind is Kind.VIP_STOP for f in host.vip_down if hasattr(f, "kind"))
+        return stopped or ((not vip.good or lately) and away_s > silent_s - bounds.SLACK_S)
+
+    # --- two holders -----------------------------------------------------------------------------
+
+    def _dual_until_s(self, one: Host, other: Host) -> float:
+        """Return until when both may answer, for all that went wrong between them."""
+        if self._setup.mode is Mode.PAIR_STRICT:
+            return -INFINITY
+        restored_s = self.conditions.restored_s(one, other)
+        if restored_s == INFINITY:
+            return INFINITY
+        healed_s = self._healed_s(one, other, restored_s)
+        until_s = restored_s + healed_s
+        for mute, observer in ((one, other), (other, one)):
+            until_s = max(until_s, self._mute_until_s(mute, observer, restored_s, healed_s))
+        for host in (one, other):
+            until_s = max(until_s, self._stays_until_s(host, until_s))
+        return until_s
+
+    def _healed_s(self, one: Host, other: Host, restored_s: float) -> float:
+        """Row "all heartbeat links cut": how long until the loser has withdrawn."""
+        network = self._cluster.network
+        healed_s = bounds.healed_s(self._setup)
+        healed_s += network.latest_s(one.name, other.name) + network.latest_s(other.name, one.name)
+        blind = [
+            host
+            for host in (one, other)
+            if not self._well_since(self.conditions.server[host.name], restored_s)
+        ]
+        if blind:
+            healed_s += self._setup.vip.refresh_s  # vip reads the lease file
+        if any(not self._well_since(self.conditions.disk[h.name], restored_s) for h in blind):
+            healed_s += self._setup.times.lease_s  # it cannot read that either
+        return healed_s
+
+    @staticmethod
+    def _well_since(spell: Spell, since_s: float) -> bool:
+        return spell.good and spell.since_s <= since_s
+
+    def _mute_until_s(
+        self, mute: Host, observer: Host, restored_s: float, healed_s: float
+    ) -> float:
+        """Rows "membership killed", "hung", and "while the bus shows nothing of that host"."""
+        membership = self.conditions.membership[mute.name]
+        begin_s, end_s = membership.bad_from_s, membership.bad_to_s
+        shown = self.conditions.shown[mute.name, observer.name]
+        seen_s = max(shown.since_s, restored_s + healed_s)
+        if shown.good and seen_s <= begin_s:
+            return -INFINITY
+        ran_s = max(begin_s, min(end_s, self.conditions.host[mute.name].since_s))
+        lease_ends_s = ran_s + bounds.address_without_membership_s(self._setup)
+        return min(lease_ends_s, end_s + healed_s)
+
+    def _stays_until_s(self, host: Host, until_s: float) -> float:
+        """Row "both hung": without vip an address stays, if vip was gone when it had to go."""
+        vip = self.conditions.vip[host.name]
+        if vip.bad_from_s > until_s:
+            return -INFINITY
+        ran_s = max(vip.bad_from_s, min(vip.bad_to_s, self.conditions.host[host.name].since_s))
+        ends_s = ran_s + bounds.address_without_vip_s(self._setup)
+        if self._well_since(self.conditions.disk[host.name], vip.bad_from_s):
+            return min(ends_s, vip.bad_to_s + bounds.SLACK_S)
+        return ends_s
+
+    # --- after every step ------------------------------------------------------------------------
+
+    def after_step(self) -> None:
+        """Look at who answers for each group now."""
+        for group in self._groups:
+            holders = [host for host in self._hosts if host.has_address(group)]
+            if not holders:
+                self._check_free(group)
+                continue
+            self._free_since_s[group] = INFINITY
+            for host in holders:
+                self._check_lone(host, group)
+            if len(holders) > 1:
+                self._check_dual(group, holders)
+            else:
+                self._dual_since_s.pop(group, None)
+
+    def _check_dual(self, group: str, holders: list[Host]) -> None:
+        now_s = self._cluster.timeline.now_s
+        if group not in self._dual_since_s:
+            self._cluster.counts["two holders"] += 1
+        since_s = self._dual_since_s.setdefault(group, now_s)
+        self.longest_dual_s = max(self.longest_dual_s, now_s - since_s)
+        for one, other in itertools.combinations(holders, 2):
+            until_s = self._dual_until_s(one, other)
+            if now_s > until_s:
+                self.fail(
+                    f"{one.name} and {other.name} both answer for {group} since {since_s:.3f},"
+                    f" allowed until {until_s:.3f}"
+                )
+
+    def _check_lone(self, host: Host, group: str) -> None:
+        membership, vip = self.conditions.membership[host.name], self.conditions.vip[host.name]
+        if membership.good and vip.good:
+            return
+        now_s = host.clock.now_s
+        alone_s = bounds.address_without_vip_s(self._setup)
+        if not vip.good and now_s > vip.bad_host_s + alone_s:
+            self.fail(f"{host.name} answers for {group} for {alone_s:.2f} s without vip")
+        lease_s = bounds.address_without_membership_s(self._setup)
+        ends_s = membership.bad_host_s + lease_s
+        if not vip.good:
+            ends_s = max(ends_s, vip.bad_host_s + alone_s)
+        if not membership.good and now_s > ends_s and host.membership_down != set():
+            self.fail(f"{host.name} answers for {group} for {lease_s:.2f} s without membership")
+
+    # --- nobody ----------------------------------------------------------------------------------
+
+    def _check_free(self, group: str) -> None:
+        now_s = self._cluster.timeline.now_s
+        since_s = self._free_since_s[group]
+        if since_s == INFINITY:
+            since_s = self._free_since_s[group] = now_s
+        reach_s = bounds.somebody_s(self._setup)
+        if now_s <= max(since_s, self.conditions.changed_s) + reach_s:
+            return
+        able = [host.name for host in self._hosts if self._is_able(host)]
+        if able and self._is_clear():
+            self.fail(f"nobody answers for {group} since {since_s:.3f}, {', '.join(able)} could")
+
+    def _is_able(self, host: Host) -> bool:
+        conditions, name = self.conditions, host.name
+        return (
+            name in self._setup.directors
+            and name not in self._failed
+            and conditions.membership[name].good
+            and conditions.vip[name].good
+            and conditions.disk[name].good
+            and (conditions.server[name].good or not self._setup.bus)
+        )
+
+    def _is_clear(self) -> bool:
+        """Whether each two running hosts hear one another, or neither hears the other."""
+        for one, other in itertools.combinations(self._hosts, 2):
+            network = self._cluster.network
+            there, back = (one.name, other.name), (other.name, one.name)
+            silent = network.is_silent(*there) and network.is_silent(*back)
+            well = self.conditions.links[there].good and self.conditions.links[back].good
+            if not (silent or well or not one.on or not other.on):
+                return False
+        return True
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """Hosts on which a start has failed, or could have."""
+        return frozenset(self._failed)
