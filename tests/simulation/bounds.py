@@ -16,10 +16,11 @@ from heartbus_membership.ownership import (
 )
 from heartbus_membership.readiness import VIP_SILENCE_MARGIN_S
 from tests.simulation.host import KERNEL_LATE_S
-from tests.simulation.setup import SCRIPT_TIMEOUT_S, Setup
+from tests.simulation.setup import SCRIPT_S, SCRIPT_TIMEOUT_S, Setup
 
 SLACK_S: Final = 0.05
-STATE_PERIOD_S: Final = 1.0
+VIP_REPORT_S: Final = 1.25
+"""A vip reports every second, when it turns to refresh."""
 
 
 def takeover_s(setup: Setup) -> float:
@@ -32,7 +33,7 @@ def gap_after_vip_s(setup: Setup) -> float:
     """Row "vip killed or hung": L + 2 s after it was last heard, membership hands over."""
     lifetime_s = setup.times.lifetime_s
     handing_s = setup.times.timers.keepalive_s + SLACK_S
-    return lifetime_s + VIP_SILENCE_MARGIN_S + STATE_PERIOD_S + handing_s
+    return lifetime_s + VIP_SILENCE_MARGIN_S + VIP_REPORT_S + handing_s
 
 
 def address_without_vip_s(setup: Setup) -> float:
@@ -54,6 +55,16 @@ def healed_s(setup: Setup) -> float:
     At once is with the next heartbeat: that of the other one, or the answer to ours.
     """
     return 2 * setup.times.timers.keepalive_s + SLACK_S
+
+
+def withdrawn_s(setup: Setup, *, scripts: bool, hanging: bool) -> float:
+    """How long a group that was revoked keeps its address: scripts stop first, from the right.
+
+    At most the lifetime, because it is refreshed no more.
+    """
+    if not scripts:
+        return 0.0
+    return address_without_vip_s(setup) if hanging else SCRIPT_S + SLACK_S
 
 
 def takeover_after_membership_s(setup: Setup) -> float:
@@ -78,4 +89,6 @@ def somebody_s(setup: Setup) -> float:
 
 def quiet_s(setup: Setup) -> float:
     """After so long without any change nothing moves any more."""
-    return max(FAILBACK_SETTLE_S, 2 * setup.times.timers.keepalive_s) + 1.0
+    timers = setup.times.timers
+    ready_s = 0.0 if setup.bus else timers.initdead_s  # without a bus vip is believed after that
+    return max(FAILBACK_SETTLE_S, 2 * timers.keepalive_s) + ready_s + 1.0

@@ -20,6 +20,7 @@ from tests.simulation.vip import VipProcess
 
 DRIFT_MAX: Final = 1e-3
 STORY_LINES: Final = 60
+RESTART_S: Final = 0.05
 RESTART_AGAIN_S: Final = 1.0
 """A membership that cannot start is started again, as its supervisor does."""
 
@@ -127,6 +128,11 @@ class Cluster:
             host.vip = VipProcess(self, host)
             host.vip.turn()
             self.conditions_changed()
+
+    def exited(self, host: Host) -> None:
+        """A process of this host ended as asked; it may be wanted again by now."""
+        self.conditions_changed()
+        self.timeline.after(RESTART_S, self._starter(host))
 
     def _starter(self, host: Host) -> Callable[[], None]:
         return lambda: self.start(host)

@@ -47,6 +47,7 @@ class Conditions:
         self.membership = {name: Spell() for name in names}
         self.vip = {name: Spell() for name in names}
         self.disk = {name: Spell() for name in names}
+        self.stops = {name: Spell() for name in names}
         self.server = {name: Spell() for name in names}
         self.links = {pair: Spell() for pair in itertools.permutations(names, 2)}
         self.shown = {pair: Spell() for pair in itertools.permutations(names, 2)}
@@ -66,6 +67,7 @@ class Conditions:
             letting_go = host.vip is not None and host.vip.asked_to_stop
             changed |= self.vip[name].put(host.vip_runs and not letting_go, now_s, host_s)
             changed |= self.disk[name].put(not host.disk.full, now_s, host_s)
+            changed |= self.stops[name].put(not host.stops_hang, now_s, host_s)
             changed |= self.server[name].put(cluster.bus.connected(host), now_s, host_s)
         for (one, other), spell in self.links.items():
             changed |= spell.put(self._carries(one, other), now_s)

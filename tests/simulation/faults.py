@@ -113,7 +113,7 @@ def draw_faults(setup: Setup, chance: random.Random) -> tuple[Fault, ...]:
     kinds += [k for k in kinds if k in _NETWORK]  # twice as often: most of what is bad is there
     faults: list[Fault] = []
     begin_s = round(chance.uniform(0.2, 5.0), 2)
-    for _ in range(chance.choice((5, 5, 6, 7))):
+    for _ in range(chance.choice((5, 6, 7, 8, 10))):
         duration_s = chance.choice((0.15, 0.5, 1.0, 1.0, 2.0, 3.5, 5.0))
         fault = _draw(chance.choice(kinds), setup, chance, begin_s, round(begin_s + duration_s, 2))
         faults.append(fault)

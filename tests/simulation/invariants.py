@@ -19,12 +19,15 @@ from tests.simulation import bounds
 from tests.simulation.conditions import Conditions, Spell
 from tests.simulation.faults import Kind
 from tests.simulation.host import Host
-from tests.simulation.setup import GROUPS, Mode
+from tests.simulation.setup import GROUPS, SCRIPTED, Mode
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 INFINITY: Final = float("inf")
+RACE_S: Final = 0.001
+"""Clocks of processes tick in whole milliseconds."""
+
 FORGETFUL: Final = frozenset({Kind.DISK_FULL, Kind.DISK_LOST, Kind.DISK_STALE})
 
 
@@ -41,6 +44,8 @@ class Invariants:
         self.conditions = Conditions(cluster)
         self._hosts = tuple(cluster.hosts.values())
         self._highest: dict[tuple[str, str], int] = {}
+        self._epochs: dict[tuple[str, str], int] = {}
+        self._granted_s: dict[tuple[str, str], float] = {}
         self._failed: set[str] = set()
         self._free_since_s = dict.fromkeys(self._groups, 0.0)
         self._dual_since_s: dict[str, float] = {}
@@ -84,9 +89,10 @@ class Invariants:
             self.fail(f"{host.name} grants {effect.group} with epoch {effect.epoch} again")
         if Kind.DISK_FULL not in {f.kind for f in self._cluster.active if f.target == host.name}:
             self._highest[key] = effect.epoch
+        self._epochs[key], self._granted_s[key] = effect.epoch, now_s
         for other in self._hosts:
             if other is not host and self._claims(other, effect.group):
-                until_s = self._dual_until_s(host, other)
+                until_s = self._dual_until_s(host, other, effect.group)
                 if now_s > until_s:
                     self.fail(
                         f"{host.name} takes {effect.group} ({effect.reason}) from {other.name},"
@@ -96,21 +102,23 @@ class Invariants:
     def revoked(self, host: Host, effect: Revoke) -> None:
         """Look at a revocation: there must be a cause that others would understand."""
         self.changed_s = self._cluster.timeline.now_s
-        if not self._may_give_up(host, effect.group):
+        if not self._may_give_up(host, effect.group, effect.epoch):
             self.fail(f"{host.name} gives up {effect.group} without cause: {effect.reason}")
 
     # --- why a group may go ----------------------------------------------------------------------
 
-    def _claims(self, host: Host, group: str) -> bool:
+    @staticmethod
+    def _claims(host: Host, group: str) -> bool:
         if host.membership is None or not host.on:
             return False
-        now_s = host.clock.now_s
         leases = host.membership.ownership.leases
+        now_s = host.clock.now_s
         return any(x.group == group and x.deadline_s > now_s for x in leases)
 
-    def _may_give_up(self, host: Host, group: str) -> bool:
+    def _may_give_up(self, host: Host, group: str, epoch: int) -> bool:
         stops = bool(host.membership_down)
-        rivals = any(self._claims(other, group) for other in self._hosts if other is not host)
+        others = [other for other in self._hosts if other is not host]
+        rivals = any(self._epochs.get((other.name, group), 0) >= epoch for other in others)
         preferred = next(g.preferred for g in self._setup.resource_groups if g.name == group)
         fails_back = self._setup.failback and preferred != host.name
         if stops or rivals or fails_back or host.name in self._failed:
@@ -119,27 +127,46 @@ class Invariants:
         if host.vip is not None and host.vip.asked_to_stop:
             return True
         away_s = min(vip.bad_to_s, now_s) - vip.bad_from_s
-        silent_s = self._setup.times.lifetime_s + VIP_SILENCE_MARGIN_S - bounds.STATE_PERIOD_S
-        lately = now_s - vip.bad_to_s < bounds.STATE_PERIOD_S + bounds.SLACK_S
+        silent_s = self._setup.times.lifetime_s + VIP_SILENCE_MARGIN_S - bounds.VIP_REPORT_S
+        lately = now_s - vip.bad_to_s < bounds.VIP_REPORT_S + bounds.SLACK_S
         stopped = any(f.kind is Kind.VIP_STOP for f in host.vip_down if hasattr(f, "kind"))
         return stopped or ((not vip.good or lately) and away_s > silent_s - bounds.SLACK_S)
 
     # --- two holders -----------------------------------------------------------------------------
 
-    def _dual_until_s(self, one: Host, other: Host) -> float:
+    def _dual_until_s(self, one: Host, other: Host, group: str) -> float:
         """Return until when both may answer, for all that went wrong between them."""
         if self._setup.mode is Mode.PAIR_STRICT:
             return -INFINITY
-        restored_s = self.conditions.restored_s(one, other)
+        restored_s = max(self._restored_s(one, other), self._raced_s(one, other, group))
         if restored_s == INFINITY:
             return INFINITY
-        healed_s = self._healed_s(one, other, restored_s)
+        withdrawn_s = self._withdrawn_s(one, other, group)
+        healed_s = self._healed_s(one, other, restored_s) + withdrawn_s
         until_s = restored_s + healed_s
         for mute, observer in ((one, other), (other, one)):
             until_s = max(until_s, self._mute_until_s(mute, observer, restored_s, healed_s))
         for host in (one, other):
-            until_s = max(until_s, self._stays_until_s(host, until_s))
+            until_s = max(until_s, self._stays_until_s(host, until_s, withdrawn_s))
         return until_s
+
+    def _restored_s(self, one: Host, other: Host) -> float:
+        """Since when they hear each other; and a third one, who may be told of only one of them."""
+        restored_s = self.conditions.restored_s(one, other)
+        for third in self._hosts:
+            if third not in (one, other) and third.runs:
+                for host in (one, other):
+                    restored_s = max(restored_s, self.conditions.restored_s(host, third))
+        return restored_s
+
+    def _raced_s(self, one: Host, other: Host, group: str) -> float:
+        """When both took a free group in the same moment, before either could hear the other."""
+        there = self._granted_s.get((one.name, group), -INFINITY)
+        back = self._granted_s.get((other.name, group), -INFINITY)
+        network = self._cluster.network
+        way = (one.name, other.name) if there < back else (other.name, one.name)
+        raced = abs(there - back) <= network.latest_s(*way) + RACE_S
+        return max(there, back) if raced else -INFINITY
 
     def _healed_s(self, one: Host, other: Host, restored_s: float) -> float:
         """Row "all heartbeat links cut": how long until the loser has withdrawn."""
@@ -156,6 +183,11 @@ class Invariants:
         if any(not self._well_since(self.conditions.disk[h.name], restored_s) for h in blind):
             healed_s += self._setup.times.lease_s  # it cannot read that either
         return healed_s
+
+    def _withdrawn_s(self, one: Host, other: Host, group: str) -> float:
+        stops, since_s = self.conditions.stops, self._dual_since_s.get(group, INFINITY)
+        hanging = not all(self._well_since(stops[host.name], since_s) for host in (one, other))
+        return bounds.withdrawn_s(self._setup, scripts=group == SCRIPTED, hanging=hanging)
 
     @staticmethod
     def _well_since(spell: Spell, since_s: float) -> bool:
@@ -175,7 +207,7 @@ class Invariants:
         lease_ends_s = ran_s + bounds.address_without_membership_s(self._setup)
         return min(lease_ends_s, end_s + healed_s)
 
-    def _stays_until_s(self, host: Host, until_s: float) -> float:
+    def _stays_until_s(self, host: Host, until_s: float, withdrawn_s: float) -> float:
         """Row "both hung": without vip an address stays, if vip was gone when it had to go."""
         vip = self.conditions.vip[host.name]
         if vip.bad_from_s > until_s:
@@ -183,7 +215,7 @@ class Invariants:
         ran_s = max(vip.bad_from_s, min(vip.bad_to_s, self.conditions.host[host.name].since_s))
         ends_s = ran_s + bounds.address_without_vip_s(self._setup)
         if self._well_since(self.conditions.disk[host.name], vip.bad_from_s):
-            return min(ends_s, vip.bad_to_s + bounds.SLACK_S)
+            return min(ends_s, vip.bad_to_s + bounds.SLACK_S + withdrawn_s)
         return ends_s
 
     # --- after every step ------------------------------------------------------------------------
@@ -210,7 +242,7 @@ class Invariants:
         since_s = self._dual_since_s.setdefault(group, now_s)
         self.longest_dual_s = max(self.longest_dual_s, now_s - since_s)
         for one, other in itertools.combinations(holders, 2):
-            until_s = self._dual_until_s(one, other)
+            until_s = self._dual_until_s(one, other, group)
             if now_s > until_s:
                 self.fail(
                     f"{one.name} and {other.name} both answer for {group} since {since_s:.3f},"
@@ -266,7 +298,13 @@ class Invariants:
             well = self.conditions.links[there].good and self.conditions.links[back].good
             if not (silent or well or not one.on or not other.on):
                 return False
-        return True
+        return not any(self._is_blind(host) for host in self._hosts)
+
+    def _is_blind(self, host: Host) -> bool:
+        """Whether membership holds on to groups because it cannot hear that its vip is not well."""
+        conditions, name = self.conditions, host.name
+        well = name not in self._failed and conditions.vip[name].good
+        return conditions.membership[name].good and not (well or conditions.server[name].good)
 
     @property
     def failed(self) -> frozenset[str]:

@@ -397,4 +397,4 @@ class MembershipProcess:
     def _exit(self) -> None:
         self._host.forget_process()
         self._cluster.note(f"{self._host.name}: membership has stopped")
-        self._cluster.conditions_changed()
+        self._cluster.exited(self._host)

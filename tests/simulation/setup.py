@@ -20,7 +20,11 @@ from heartbus.model import (
 DIRECTORS: Final = "abc"
 WITNESSES: Final = "wx"
 GROUPS: Final = ("vip", "web", "mail")
+SCRIPTED: Final = "web"
+"""Of this group a script is a part."""
+
 SCRIPT_TIMEOUT_S: Final = 2.0
+SCRIPT_S: Final = 0.1
 
 
 class Mode(enum.StrEnum):
@@ -112,7 +116,7 @@ class Setup:
             ResourceGroup(
                 name=name,
                 preferred=self.directors[number // 2],
-                resources=_resources(number),
+                resources=_resources(name, number),
             )
             for number, name in enumerate(GROUPS[: self.groups])
         )
@@ -139,9 +143,9 @@ class Setup:
         return " ".join(words)
 
 
-def _resources(number: int) -> tuple[Resource, ...]:
+def _resources(name: str, number: int) -> tuple[Resource, ...]:
     address = AddressResource(address=f"192.0.2.{number + 1}", prefix_len=24)
-    return (address, ScriptResource(script="daemon")) if number == 1 else (address,)
+    return (address, ScriptResource(script="daemon")) if name == SCRIPTED else (address,)
 
 
 def parse_setup(text: str) -> Setup:

@@ -27,12 +27,11 @@ from heartbus_vip.news import LeaseNews
 from heartbus_vip.resource import ScriptEnd, ScriptResult, Verb
 from tests.simulation.bus import STATE_PERIOD_S
 from tests.simulation.host import Host
-from tests.simulation.setup import SCRIPT_TIMEOUT_S
+from tests.simulation.setup import SCRIPT_S, SCRIPT_TIMEOUT_S
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-SCRIPT_S: Final = 0.1
 REFUSED: Final = "no such device"
 
 
@@ -108,7 +107,7 @@ class VipProcess:
     def _exit(self) -> None:
         self._host.vip = None
         self._cluster.note(f"{self._host.name}: vip has stopped")
-        self._cluster.conditions_changed()
+        self._cluster.exited(self._host)
 
     # --- news ------------------------------------------------------------------------------------
 
