@@ -30,10 +30,12 @@ def takeover_s(setup: Setup) -> float:
 
 
 def gap_after_vip_s(setup: Setup) -> float:
-    """Row "vip killed or hung": L + 2 s after it was last heard, membership hands over."""
-    lifetime_s = setup.times.lifetime_s
-    handing_s = setup.times.timers.keepalive_s + SLACK_S
-    return lifetime_s + VIP_SILENCE_MARGIN_S + VIP_REPORT_S + handing_s
+    """Row "vip killed or hung": L + 2 s after it was last heard, membership hands over.
+
+    It then waits for the end of the lease that it has withdrawn, because nobody says "released".
+    """
+    silence_s = setup.times.lifetime_s + VIP_SILENCE_MARGIN_S
+    return silence_s + setup.times.lease_s + 2 * setup.times.timers.keepalive_s + SLACK_S
 
 
 def address_without_vip_s(setup: Setup) -> float:
@@ -82,7 +84,7 @@ def somebody_s(setup: Setup) -> float:
     times = setup.times
     settle_s = max(times.timers.initdead_s, times.lease_s + times.timers.deadtime_s)
     silent_s = takeover_after_membership_s(setup)
-    hand_over_s = gap_after_vip_s(setup) + times.lease_s + SCRIPT_TIMEOUT_S
+    hand_over_s = gap_after_vip_s(setup) + SCRIPT_TIMEOUT_S
     waits_s = PREFERRED_WAIT_S + HANDED_OVER_S
     return max(settle_s, silent_s, hand_over_s) + waits_s + FAILBACK_SETTLE_S
 
@@ -91,4 +93,5 @@ def quiet_s(setup: Setup) -> float:
     """After so long without any change nothing moves any more."""
     timers = setup.times.timers
     ready_s = 0.0 if setup.bus else timers.initdead_s  # without a bus vip is believed after that
-    return max(FAILBACK_SETTLE_S, 2 * timers.keepalive_s) + ready_s + 1.0
+    settle_s = max(FAILBACK_SETTLE_S, 2 * timers.keepalive_s)
+    return max(ready_s, VIP_REPORT_S) + settle_s + 2 * timers.keepalive_s + SLACK_S

@@ -90,7 +90,9 @@ class Bus:
             self._timeline.after(LOCAL_S, lambda: host.membership_hears_vip(state))
             self._show(host)
 
-    def ask(self, asker: Host, asked: Host, answered: Callable[[bool], None], wait_s: float) -> None:
+    def ask(
+        self, asker: Host, asked: Host, answered: Callable[[bool], None], wait_s: float
+    ) -> None:
         """Ask the services of another host for a sign of life; ``answered`` tells how it ended."""
         if self.shows(asked, asker):
             self._timeline.after(2 * REMOTE_S, lambda: answered(True))
@@ -113,5 +115,3 @@ class Bus:
             self._timeline.after(STATE_PERIOD_S, speak)
 
         return speak
-
-

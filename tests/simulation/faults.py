@@ -123,9 +123,7 @@ def draw_faults(setup: Setup, chance: random.Random) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
-def _draw(
-    kind: Kind, setup: Setup, chance: random.Random, begin_s: float, end_s: float
-) -> Fault:
+def _draw(kind: Kind, setup: Setup, chance: random.Random, begin_s: float, end_s: float) -> Fault:
     hosts = setup.directors + setup.witness_names
     one = chance.choice(setup.directors if kind in _OF_DIRECTORS else hosts)
     other = chance.choice([name for name in hosts if name != one])

@@ -163,7 +163,11 @@ class Inflictor:
             return
         token = object()
         which = self._chance.choice(
-            ((host.membership_paused,), (host.vip_paused,), (host.membership_paused, host.vip_paused))
+            (
+                (host.membership_paused,),
+                (host.vip_paused,),
+                (host.membership_paused, host.vip_paused),
+            )
         )
         for paused in which:
             paused.add(token)

@@ -90,6 +90,8 @@ class Invariants:
         if Kind.DISK_FULL not in {f.kind for f in self._cluster.active if f.target == host.name}:
             self._highest[key] = effect.epoch
         self._epochs[key], self._granted_s[key] = effect.epoch, now_s
+        if effect.reason.endswith("must yield"):
+            return  # it claims the group already, and has looked at the other claim
         for other in self._hosts:
             if other is not host and self._claims(other, effect.group):
                 until_s = self._dual_until_s(host, other, effect.group)

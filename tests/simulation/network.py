@@ -114,7 +114,9 @@ class Network:
             delay_s += slow_s
             if self._repeats > 0 and self._chance.random() < self._repeats:
                 self.repeated += 1
-                again_s = delay_s + self._chance.choice((0.001, REPLAY_S_MAX * self._chance.random()))
+                again_s = delay_s + self._chance.choice(
+                    (0.001, REPLAY_S_MAX * self._chance.random())
+                )
                 self._deliver(again_s, sender, receiver, link, datagram)
         self._deliver(delay_s, sender, receiver, link, datagram)
 

@@ -124,9 +124,7 @@ class VipProcess:
     def group_revoked(self, group: str, *, epoch: int, said_s: float) -> None:
         """Take in the hint of a revocation."""
         now_s = self._host.clock.now_s
-        self._carry_out(
-            self._holder.group_revoked(group, epoch=epoch, said_s=said_s, now_s=now_s)
-        )
+        self._carry_out(self._holder.group_revoked(group, epoch=epoch, said_s=said_s, now_s=now_s))
         self.turn()
 
     def _read_lease_file(self) -> None:
