@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from heartbus_membership.claims import Grant, Revoke
@@ -25,6 +25,28 @@ RESTART_AGAIN_S: Final = 1.0
 """A membership that cannot start is started again, as its supervisor does."""
 
 
+GRANTS: Final = {
+    "must yield": "conflict won",
+    "tried again": "start tried again",
+    "is dead": "taken from the dead",
+    "left": "taken from one that left",
+    "preferred director": "free, preferred",
+    "does not take it": "free, not preferred",
+}
+REVOKES: Final = {
+    "holds it with epoch": "conflict lost",
+    "failback": "handed over, failback",
+    "stops": "handed over, stop",
+    "start failed": "handed over, start failed",
+    "vip": "handed over, vip not ready",
+}
+
+
+def _named(reason: str, names: Mapping[str, str]) -> str:
+    """Return what a reason is counted as."""
+    return next((name for words, name in names.items() if words in reason), "other")
+
+
 class Watcher(Protocol):
     """What the invariants want to know, beyond what they can look at."""
 
@@ -37,8 +59,11 @@ class Watcher(Protocol):
     def revoked(self, host: Host, effect: Revoke) -> None:
         """A membership withdrew a grant."""
 
-    def addresses_changed(self) -> None:
-        """A kernel got or lost an address."""
+    def left(self, host: Host) -> None:
+        """A membership says that it leaves."""
+
+    def forgot(self, host: Host) -> None:
+        """The disk of a host went back, or lost everything."""
 
 
 class Cluster:
@@ -72,7 +97,7 @@ class Cluster:
             offset_s=chance.uniform(10.0, 1e5),
             drift=chance.uniform(-DRIFT_MAX, DRIFT_MAX),
         )
-        return Host(name, timeline=self.timeline, clock=clock, changed=self._addresses_changed)
+        return Host(name, timeline=self.timeline, clock=clock)
 
     def _arrive(self, receiver: str, link: str, sender: str, datagram: bytes) -> None:
         self.hosts[receiver].datagram_arrives(datagram, link, sender)
@@ -111,14 +136,18 @@ class Cluster:
         if not host.on or host.membership_down or host.membership is not None:
             return
         host.forget_process()
+        if host.wall_step_s:
+            self.counts["start with a wrong clock"] += 1
+        for group, epochs in host.granted.items():
+            self.counts["start without epochs"] += host.disk.epochs.get(group, 0) < epochs[-1]
         try:
             host.membership = MembershipProcess(self, host)
         except DiskFullError:
             self.counts["start refused by the disk"] += 1
             self.timeline.after(RESTART_AGAIN_S, lambda: self.start_membership(host))
             return
-        host.membership.wake()
         self.conditions_changed()
+        host.membership.wake()
 
     def start_vip(self, host: Host) -> None:
         """Start vip; a witness has none."""
@@ -126,8 +155,8 @@ class Cluster:
             return
         if host.name in self.setup.directors:
             host.vip = VipProcess(self, host)
-            host.vip.turn()
             self.conditions_changed()
+            host.vip.turn()
 
     def exited(self, host: Host) -> None:
         """A process of this host ended as asked; it may be wanted again by now."""
@@ -150,7 +179,7 @@ class Cluster:
     def granted(self, host: Host, effect: Grant) -> None:
         """Note a grant."""
         self.note(f"{host.name}: granted {effect.group} {effect.epoch}: {effect.reason}")
-        self.counts["grant"] += 1
+        self.counts[f"grant: {_named(effect.reason, GRANTS)}"] += 1
         host.granted.setdefault(effect.group, []).append(effect.epoch)
         if self.watcher is not None:
             self.watcher.granted(host, effect)
@@ -158,15 +187,21 @@ class Cluster:
     def revoked(self, host: Host, effect: Revoke) -> None:
         """Note a revocation."""
         self.note(f"{host.name}: revoked {effect.group} {effect.epoch}: {effect.reason}")
-        self.counts["revoke"] += 1
+        self.counts[f"revoke: {_named(effect.reason, REVOKES)}"] += 1
         if self.watcher is not None:
             self.watcher.revoked(host, effect)
+
+    def forgot(self, host: Host) -> None:
+        """Note that the disk of a host went back, or lost everything."""
+        if self.watcher is not None:
+            self.watcher.forgot(host)
 
     def conditions_changed(self) -> None:
         """Something broke or was mended."""
         if self.watcher is not None:
             self.watcher.conditions_changed()
 
-    def _addresses_changed(self) -> None:
+    def left(self, host: Host) -> None:
+        """Note that a membership says that it leaves."""
         if self.watcher is not None:
-            self.watcher.addresses_changed()
+            self.watcher.left(host)

@@ -22,6 +22,9 @@ class Spell:
     since_s: float = 0.0
     bad_from_s: float = 0.0
     bad_to_s: float = float("inf")
+    well_from_s: float = 0.0
+    """Since when it was well before that."""
+
     bad_host_s: float = 0.0
     """``bad_from_s`` on the clock of the host, where it is of a host."""
 
@@ -29,10 +32,11 @@ class Spell:
         """Take over how it is; return whether that is new."""
         if good is self.good:
             return False
-        self.good, self.since_s = good, now_s
+        before_s, self.good, self.since_s = self.since_s, good, now_s
         if good:
             self.bad_to_s = now_s
         else:
+            self.well_from_s = before_s
             self.bad_from_s, self.bad_to_s, self.bad_host_s = now_s, float("inf"), host_s
         return True
 
@@ -79,9 +83,20 @@ class Conditions:
     def _carries(self, one: str, other: str) -> bool:
         """Whether heartbeats of one reach the other often enough to keep it alive."""
         network, timers = self._cluster.network, self._cluster.setup.times.timers
-        if network.loses or network.is_silent(one, other):
+        if network.loses or network.is_silent(one, other) or self._passes_for_replay(one, other):
             return False
-        return network.latest_s(one, other) + 2 * timers.keepalive_s < timers.deadtime_s
+        return network.latest_s(one, other) < timers.keepalive_s
+
+    def _passes_for_replay(self, one: str, other: str) -> bool:
+        """Whether one is not believed: its disk and its clock both went back before it started."""
+        speaker, listener = (
+            self._cluster.hosts[one].membership,
+            self._cluster.hosts[other].membership,
+        )
+        if speaker is None or listener is None:
+            return False
+        newest = listener.hearing.newest.get(one)
+        return newest is not None and newest.incarnation > speaker.incarnation
 
     def restored_s(self, one: Host, other: Host) -> float:
         """Since when both hosts run and hear each other; infinity while they do not."""

@@ -104,13 +104,10 @@ class Leases:
 
 
 class Host:
-    """A director or a witness. ``changed`` is called when the kernel or a process changes."""
+    """A director or a witness."""
 
-    def __init__(
-        self, name: str, *, timeline: Timeline, clock: HostClock, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, name: str, *, timeline: Timeline, clock: HostClock) -> None:
         self.name, self.clock, self._timeline = name, clock, timeline
-        self.changed = changed
         self.chance = random.Random(f"{name} {clock.now_s}")
         self.disk = Disk()
         self.leases = Leases(self.disk)
@@ -177,12 +174,10 @@ class Host:
         """Add or refresh an address; the kernel ends it a little late."""
         until_s = self.clock.now_s + lifetime_s + KERNEL_LATE_S * self.chance.random()
         self.addresses[group] = until_s
-        self.changed()
 
     def remove_address(self, group: str) -> None:
         """Remove an address."""
         self.addresses.pop(group, None)
-        self.changed()
 
     @property
     def present(self) -> tuple[str, ...]:

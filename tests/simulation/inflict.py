@@ -71,6 +71,7 @@ class Inflictor:
             case Kind.DISK_LOST:
                 self._kill_membership(host, fault)
                 host.disk.lose_all()
+                self._cluster.forgot(host)
             case Kind.DISK_STALE:
                 self._stale[fault] = (host.disk.incarnation, dict(host.disk.epochs))
             case Kind.START_FAILS:
@@ -139,6 +140,7 @@ class Inflictor:
         host.lose_power()
         if self._chance.random() < SYNC_CHANCE:
             host.disk.lose_unsynced()
+            self._cluster.forgot(host)
         self._bitten(host, fault)
 
     def _bitten(self, host: Host, fault: Fault) -> None:
@@ -151,6 +153,7 @@ class Inflictor:
         """Membership is killed, and an older state file comes back from a backup."""
         host.disk.incarnation, host.disk.epochs = self._stale.pop(fault)
         host.disk.synced = dict(host.disk.epochs)
+        self._cluster.forgot(host)
         token = object()
         host.membership_down.add(token)
         host.forget_process()

@@ -28,8 +28,6 @@ INFINITY: Final = float("inf")
 RACE_S: Final = 0.001
 """Clocks of processes tick in whole milliseconds."""
 
-FORGETFUL: Final = frozenset({Kind.DISK_FULL, Kind.DISK_LOST, Kind.DISK_STALE})
-
 
 class ViolationError(AssertionError):
     """An invariant does not hold; the message says which and where."""
@@ -46,6 +44,8 @@ class Invariants:
         self._highest: dict[tuple[str, str], int] = {}
         self._epochs: dict[tuple[str, str], int] = {}
         self._granted_s: dict[tuple[str, str], float] = {}
+        self._revoked_s: dict[tuple[str, str], float] = {}
+        self._left_s: dict[str, float] = {}
         self._failed: set[str] = set()
         self._free_since_s = dict.fromkeys(self._groups, 0.0)
         self._dual_since_s: dict[str, float] = {}
@@ -71,15 +71,15 @@ class Invariants:
         for fault in self._cluster.active:
             if fault.kind is Kind.START_FAILS:
                 self._failed.add(fault.target)
-            elif fault.kind in FORGETFUL or fault.kind in (Kind.CRASH, Kind.CRASH_AT):
-                self._forget(fault.target)
 
-    def _forget(self, host: str) -> None:
+    def forgot(self, host: Host) -> None:
+        """Expect no more of the epochs of a host than its disk can know."""
         for group in self._groups:
-            self._highest.pop((host, group), None)
+            self._highest.pop((host.name, group), None)
 
-    def addresses_changed(self) -> None:
-        """A kernel got or lost an address; the step that did it is looked at as a whole."""
+    def left(self, host: Host) -> None:
+        """Note that others may take the groups of a membership, because it says so."""
+        self._left_s[host.name] = self._cluster.timeline.now_s
 
     def granted(self, host: Host, effect: Grant) -> None:
         """Look at a grant: its epoch, and whether another one still has the group."""
@@ -87,7 +87,7 @@ class Invariants:
         key = (host.name, effect.group)
         if effect.epoch <= self._highest.get(key, 0):
             self.fail(f"{host.name} grants {effect.group} with epoch {effect.epoch} again")
-        if Kind.DISK_FULL not in {f.kind for f in self._cluster.active if f.target == host.name}:
+        if not host.disk.full:
             self._highest[key] = effect.epoch
         self._epochs[key], self._granted_s[key] = effect.epoch, now_s
         if effect.reason.endswith("must yield"):
@@ -104,6 +104,7 @@ class Invariants:
     def revoked(self, host: Host, effect: Revoke) -> None:
         """Look at a revocation: there must be a cause that others would understand."""
         self.changed_s = self._cluster.timeline.now_s
+        self._revoked_s[host.name, effect.group] = self.changed_s
         if not self._may_give_up(host, effect.group, effect.epoch):
             self.fail(f"{host.name} gives up {effect.group} without cause: {effect.reason}")
 
@@ -148,6 +149,8 @@ class Invariants:
         until_s = restored_s + healed_s
         for mute, observer in ((one, other), (other, one)):
             until_s = max(until_s, self._mute_until_s(mute, observer, restored_s, healed_s))
+            until_s = max(until_s, self._misled_until_s(mute, observer, healed_s))
+            until_s = max(until_s, self._forgotten_until_s(mute, group))
         for host in (one, other):
             until_s = max(until_s, self._stays_until_s(host, until_s, withdrawn_s))
         return until_s
@@ -202,12 +205,32 @@ class Invariants:
         membership = self.conditions.membership[mute.name]
         begin_s, end_s = membership.bad_from_s, membership.bad_to_s
         shown = self.conditions.shown[mute.name, observer.name]
-        seen_s = max(shown.since_s, restored_s + healed_s)
-        if shown.good and seen_s <= begin_s:
-            return -INFINITY
+        heard_s = max(restored_s, membership.well_from_s)
+        heard_s = max(heard_s, self.conditions.membership[observer.name].bad_to_s)
+        if shown.good and max(shown.since_s, heard_s + healed_s) <= begin_s:
+            return self._left_s.get(mute.name, -INFINITY)
         ran_s = max(begin_s, min(end_s, self.conditions.host[mute.name].since_s))
         lease_ends_s = ran_s + bounds.address_without_membership_s(self._setup)
         return min(lease_ends_s, end_s + healed_s)
+
+    def _misled_until_s(self, speaker: Host, starter: Host, healed_s: float) -> float:
+        """docs/wire.md, "What is not protected": who just started believes what is old."""
+        started_s = self.conditions.membership[starter.name].bad_to_s
+        stale_s = self._cluster.network.stale_until_s(speaker.name, starter.name)
+        if started_s == INFINITY or stale_s < started_s:
+            return -INFINITY
+        return started_s + self._setup.times.timers.keepalive_s + healed_s
+
+    def _forgotten_until_s(self, host: Host, group: str) -> float:
+        """A membership that ends while its vip still lets go of a group does not know it later.
+
+        The address is refreshed no more, so that this is over within a lifetime.
+        """
+        revoked_s = self._revoked_s.get((host.name, group), -INFINITY)
+        ended_s = self.conditions.membership[host.name].bad_from_s
+        if group != SCRIPTED or ended_s < revoked_s:
+            return -INFINITY
+        return revoked_s + bounds.address_without_vip_s(self._setup)
 
     def _stays_until_s(self, host: Host, until_s: float, withdrawn_s: float) -> float:
         """Row "both hung": without vip an address stays, if vip was gone when it had to go."""
@@ -307,6 +330,12 @@ class Invariants:
         conditions, name = self.conditions, host.name
         well = name not in self._failed and conditions.vip[name].good
         return conditions.membership[name].good and not (well or conditions.server[name].good)
+
+    @property
+    def all_hear_all(self) -> bool:
+        """Whether each host is heard and believed by each other."""
+        self.conditions.update()
+        return all(spell.good for spell in self.conditions.links.values())
 
     @property
     def failed(self) -> frozenset[str]:

@@ -35,6 +35,7 @@ class Network:
         self._down: frozenset[str] = frozenset()
         self._cuts: set[Direction] = set()
         self._clean = True
+        self._stale_until_s: dict[Direction, float] = {}
         self.lost = self.repeated = self.delayed = 0
 
     def set_faults(self, active: Iterable[Fault]) -> None:
@@ -90,6 +91,10 @@ class Network:
         way = (one, other)
         return HOP_S[1] + self._delay_s.get(way, 0.0) + self._jitter_s.get(way, 0.0)
 
+    def stale_until_s(self, one: str, other: str) -> float:
+        """Until when something old is on its way in this direction."""
+        return self._stale_until_s.get((one, other), 0.0)
+
     # --- what it does ----------------------------------------------------------------------------
 
     def send(self, sender: str, datagram: bytes) -> None:
@@ -112,13 +117,20 @@ class Network:
             slow_s += self._jitter_s.get(way, 0.0) * self._chance.random()
             self.delayed += slow_s > 0
             delay_s += slow_s
+            if slow_s > 0:
+                self._note_stale(way, slow_s)
             if self._repeats > 0 and self._chance.random() < self._repeats:
                 self.repeated += 1
                 again_s = delay_s + self._chance.choice(
                     (0.001, REPLAY_S_MAX * self._chance.random())
                 )
+                self._note_stale(way, again_s)
                 self._deliver(again_s, sender, receiver, link, datagram)
         self._deliver(delay_s, sender, receiver, link, datagram)
+
+    def _note_stale(self, way: Direction, delay_s: float) -> None:
+        arrives_s = self._timeline.now_s + delay_s
+        self._stale_until_s[way] = max(arrives_s, self._stale_until_s.get(way, 0.0))
 
     def _deliver(
         self, delay_s: float, sender: str, receiver: str, link: str, datagram: bytes

@@ -56,7 +56,7 @@ class MembershipProcess:
     def __init__(self, cluster: Cluster, host: Host) -> None:
         setup = cluster.setup
         self._cluster, self._host, self._timers = cluster, host, setup.times.timers
-        self._incarnation = host.disk.next_incarnation(wall_ms=host.wall_ms)
+        self.incarnation = host.disk.next_incarnation(wall_ms=host.wall_ms)
         now_s = host.clock.now_s
         standing = host.leases.standing(now_s=now_s)
         self._voters = setup.directors + setup.witness_names
@@ -90,7 +90,7 @@ class MembershipProcess:
         )
         self.hearing = Hearing(
             node=host.name,
-            incarnation=self._incarnation,
+            incarnation=self.incarnation,
             peers=self._peers,
             keyring=KEYRING,
             groups_by_id={number: name for name, number in GROUP_IDS.items()},
@@ -107,7 +107,6 @@ class MembershipProcess:
         self._timer = 0
         self._leave_begun_s: float | None = None
         self._beats_left = LEAVING_BEATS
-        self.exited_cleanly = False
 
     @property
     def alive(self) -> bool:
@@ -169,6 +168,7 @@ class MembershipProcess:
         now_s = self._host.clock.now_s
         if now_s - due_s > self._timers.keepalive_s:
             self.detector.own_stall(now_s=now_s)
+            self._cluster.counts["own stall"] += 1
         datagrams = self._host.datagrams
         while datagrams:
             datagram, link, _ = datagrams.popleft()
@@ -177,6 +177,7 @@ class MembershipProcess:
         connected = self._cluster.bus.connected(self._host)
         if connected != self._bus_connected:
             self._bus_connected = connected
+            self._cluster.counts["bus found" if connected else "bus lost"] += 1
             self._state_wanted = True
             self._carry_out(self.ownership.bus_changed(connected=connected, now_s=now_s))
         self._carry_out(self.ownership.tick(now_s=now_s))
@@ -273,7 +274,7 @@ class MembershipProcess:
         claims = self.ownership.claims(now_s=now_s)
         beat = Heartbeat(
             node=self._host.name,
-            incarnation=self._incarnation,
+            incarnation=self.incarnation,
             sequence=self._sequence,
             settled=self.ownership.settled,
             ready=self.ownership.is_ready(now_s=now_s),
@@ -309,6 +310,7 @@ class MembershipProcess:
         cluster = self._cluster
 
         def answered(shown: bool) -> None:
+            cluster.counts["bus answer" if shown else "bus silence"] += 1
             if shown and self.alive and self._host.membership_runs:
                 self.bus_evidence(peer)
             cluster.timeline.after(self._timers.keepalive_s, lambda: self._ask_on(peer))
@@ -384,9 +386,10 @@ class MembershipProcess:
                 self._cluster.timeline.after(STOP_LOOK_S, self._say_leaving)
             return
         if self._beats_left == 0:
-            self.exited_cleanly = True
             self._exit()
             return
+        if self._beats_left == LEAVING_BEATS:
+            self._cluster.left(self._host)
         self._beats_left -= 1
         try:
             self._send_heartbeat(self._host.clock.now_s, leaving=True)

@@ -7,12 +7,27 @@ import sys
 import pytest
 
 from tests.simulation import campaign
-from tests.simulation.faults import Kind, parse_faults
+from tests.simulation.cluster import GRANTS, REVOKES
+from tests.simulation.faults import STEPS, Kind, parse_faults
 from tests.simulation.scenario import Scenario, from_seed, parse, play
 
 SEEDS = 3000
 PROCESSES = 2
 FAULTS_MIN = 5
+
+
+MUST_HAPPEN = (
+    *(f"grant: {name}" for name in GRANTS.values()),
+    *(f"revoke: {name}" for name in REVOKES.values()),
+    *("node.late", "node.dead", "node.left", "link.up", "link.down", "two holders"),
+    *("datagrams lost", "datagrams delayed", "datagrams repeated", "dropped replayed"),
+    *("own stall", "bus lost", "bus found", "bus answer", "bus silence"),
+    *("start refused", "stop hung", "vip adopts an address"),
+    *("start with a wrong clock", "start without epochs", "start refused by the disk"),
+    *("epoch unwritten", "leases unwritten"),
+    *(f"{kind} {step}" for kind in (Kind.CRASH_AT, Kind.DIE_AT) for step in STEPS),
+)
+"""Where each fault bites, each transition, and each step at which a process may end."""
 
 
 @pytest.mark.timeout(300)
@@ -24,6 +39,8 @@ def test_every_invariant_holds_in_thousands_of_scenarios(
         sys.stdout.write("\n".join(("", *summary.lines(), "")))
     assert not summary.failing, "\n".join(summary.failures())
     assert summary.scenarios == SEEDS
+    missing = [what for what in MUST_HAPPEN if summary.counts[what] == 0]
+    assert not missing, "what never happens is not tested"
     drawn = {kind for kind in Kind if summary.counts[f"fault {kind}"] > 0}
     assert drawn == set(Kind), "each kind of fault is played"
 

@@ -57,6 +57,7 @@ class VipProcess:
         self._refresh_due_s = host.clock.now_s
         self._state_due_s = host.clock.now_s
         self._published: VipState | None = None
+        cluster.counts["vip adopts an address"] += bool(present)
         self._timer = 0
         self.asked_to_stop = False
 
@@ -159,6 +160,7 @@ class VipProcess:
         if not (self._host.starts_fail and action.group not in self._with_scripts):
             self._host.put_address(action.group, lifetime_s=action.lifetime_s)
             problem = None
+        self._cluster.counts["start refused"] += problem is not None
         now_s = self._host.clock.now_s
         return self._holder.address_put(action.group, action.step, problem=problem, now_s=now_s)
 
@@ -179,8 +181,10 @@ class VipProcess:
         if call.verb is Verb.STATUS:
             result, takes_s = ScriptResult(end=ScriptEnd.EXITED, output="stopped"), SCRIPT_S / 4
         elif call.verb is Verb.START and self._host.starts_fail:
+            self._cluster.counts["start refused"] += 1
             result = ScriptResult(end=ScriptEnd.EXITED, code=1)
         elif call.verb is Verb.STOP and self._host.stops_hang:
+            self._cluster.counts["stop hung"] += 1
             result, takes_s = ScriptResult(end=ScriptEnd.TIMED_OUT), SCRIPT_TIMEOUT_S
 
         def finished() -> None:
