@@ -47,6 +47,7 @@ class Invariants:
         self._revoked_s: dict[tuple[str, str], float] = {}
         self._left_s: dict[str, float] = {}
         self._failed: set[str] = set()
+        self._stopped: set[str] = set()
         self._free_since_s = dict.fromkeys(self._groups, 0.0)
         self._dual_since_s: dict[str, float] = {}
         self.changed_s = 0.0
@@ -71,6 +72,8 @@ class Invariants:
         for fault in self._cluster.active:
             if fault.kind is Kind.START_FAILS:
                 self._failed.add(fault.target)
+            elif fault.kind is Kind.VIP_STOP:
+                self._stopped.add(fault.target)
 
     def forgot(self, host: Host) -> None:
         """Expect no more of the epochs of a host than its disk can know."""
@@ -129,6 +132,10 @@ class Invariants:
         vip, now_s = self.conditions.vip[host.name], self._cluster.timeline.now_s
         if host.vip is not None and host.vip.asked_to_stop:
             return True
+        membership = self.conditions.membership[host.name]
+        unread = vip.bad_to_s + bounds.SLACK_S >= membership.bad_from_s
+        if unread and now_s - membership.bad_to_s < bounds.SLACK_S and host.name in self._stopped:
+            return True  # it wakes, and has not read yet that its vip is back
         away_s = min(vip.bad_to_s, now_s) - vip.bad_from_s
         silent_s = self._setup.times.lifetime_s + VIP_SILENCE_MARGIN_S - bounds.VIP_REPORT_S
         lately = now_s - vip.bad_to_s < bounds.VIP_REPORT_S + bounds.SLACK_S
@@ -234,7 +241,10 @@ class Invariants:
 
     def _stays_until_s(self, host: Host, until_s: float, withdrawn_s: float) -> float:
         """Row "both hung": without vip an address stays, if vip was gone when it had to go."""
-        vip = self.conditions.vip[host.name]
+        vip, membership = self.conditions.vip[host.name], self.conditions.membership[host.name]
+        if membership.bad_to_s >= vip.bad_from_s:  # both were gone: it had the rest of its lease
+            lease_s = bounds.address_without_membership_s(self._setup)
+            until_s = max(until_s, membership.bad_from_s + lease_s)
         if vip.bad_from_s > until_s:
             return -INFINITY
         ran_s = max(vip.bad_from_s, min(vip.bad_to_s, self.conditions.host[host.name].since_s))
