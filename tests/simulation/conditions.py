@@ -28,6 +28,11 @@ class Spell:
     bad_host_s: float = 0.0
     """``bad_from_s`` on the clock of the host, where it is of a host."""
 
+    def begun_s(self, gap_s: float) -> float:
+        """When it was no more well; an earlier spell counts if it was well for a moment only."""
+        well_s = self.bad_from_s - self.well_from_s
+        return float("-inf") if well_s < gap_s else self.bad_from_s
+
     def put(self, good: bool, now_s: float, host_s: float = 0.0) -> bool:
         """Take over how it is; return whether that is new."""
         if good is self.good:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 INFINITY: Final = float("inf")
+TICK_S: Final = 0.25
+"""The longest time between two turns of membership."""
+
 RACE_S: Final = 0.001
 """Clocks of processes tick in whole milliseconds."""
 
@@ -98,10 +101,11 @@ class Invariants:
         for other in self._hosts:
             if other is not host and self._claims(other, effect.group):
                 until_s = self._dual_until_s(host, other, effect.group)
-                if now_s > until_s:
+                heard = not self._is_given_up(host, other, effect.group)
+                if now_s > until_s or heard:
                     self.fail(
                         f"{host.name} takes {effect.group} ({effect.reason}) from {other.name},"
-                        f" without cause since {until_s:.3f}"
+                        f" without cause{'' if heard else f' since {until_s:.3f}'}"
                     )
 
     def revoked(self, host: Host, effect: Revoke) -> None:
@@ -110,6 +114,45 @@ class Invariants:
         self._revoked_s[host.name, effect.group] = self.changed_s
         if not self._may_give_up(host, effect.group, effect.epoch):
             self.fail(f"{host.name} gives up {effect.group} without cause: {effect.reason}")
+
+    # --- why a group may be taken ----------------------------------------------------------------
+
+    def _is_given_up(self, taker: Host, holder: Host, group: str) -> bool:
+        """Whether the taker had reason to think that the holder is gone, or never heard of it.
+
+        It was silent for deadtime while the taker listened: our own stall kills nobody.
+        """
+        timers, now_s = self._setup.times.timers, self._cluster.timeline.now_s
+        if self._left_s.get(holder.name, -INFINITY) >= self._started_s(holder):
+            return True
+        healed_s = bounds.healed_s(self._setup)
+        if (
+            max(self._raced_s(taker, holder, group), self._misled_s(holder, taker))
+            >= now_s - healed_s
+        ):
+            return True
+        conditions, margin_s = self.conditions, 2 * timers.keepalive_s
+        silences = (
+            conditions.links[holder.name, taker.name],
+            conditions.host[holder.name],
+            conditions.membership[holder.name],
+        )
+        deaf = (conditions.links[holder.name, taker.name], conditions.host[taker.name])
+        claimed_s = self._granted_s.get((holder.name, group), INFINITY)
+        if any(
+            s.bad_from_s - margin_s <= claimed_s and now_s - margin_s <= s.bad_to_s for s in deaf
+        ):
+            return True  # the claim was never told
+        begins_s = [s.begun_s(margin_s) for s in silences if s.bad_to_s >= now_s - margin_s]
+        heard_s = min(begins_s, default=INFINITY)
+        for own in (conditions.host[taker.name], conditions.membership[taker.name]):
+            if own.bad_to_s - own.bad_from_s > margin_s + TICK_S and own.bad_to_s < INFINITY:
+                heard_s = max(heard_s, own.bad_to_s)
+        busy = any(f.kind is Kind.BUSY and f.target == taker.name for f in self._cluster.active)
+        return busy or now_s - heard_s >= timers.deadtime_s - margin_s - bounds.SLACK_S
+
+    def _started_s(self, host: Host) -> float:
+        return self.conditions.membership[host.name].bad_from_s
 
     # --- why a group may go ----------------------------------------------------------------------
 
@@ -156,7 +199,7 @@ class Invariants:
         until_s = restored_s + healed_s
         for mute, observer in ((one, other), (other, one)):
             until_s = max(until_s, self._mute_until_s(mute, observer, restored_s, healed_s))
-            until_s = max(until_s, self._misled_until_s(mute, observer, healed_s))
+            until_s = max(until_s, self._misled_s(mute, observer) + healed_s)
             until_s = max(until_s, self._forgotten_until_s(mute, group))
         for host in (one, other):
             until_s = max(until_s, self._stays_until_s(host, until_s, withdrawn_s))
@@ -220,13 +263,13 @@ class Invariants:
         lease_ends_s = ran_s + bounds.address_without_membership_s(self._setup)
         return min(lease_ends_s, end_s + healed_s)
 
-    def _misled_until_s(self, speaker: Host, starter: Host, healed_s: float) -> float:
+    def _misled_s(self, speaker: Host, starter: Host) -> float:
         """docs/wire.md, "What is not protected": who just started believes what is old."""
         started_s = self.conditions.membership[starter.name].bad_to_s
         stale_s = self._cluster.network.stale_until_s(speaker.name, starter.name)
         if started_s == INFINITY or stale_s < started_s:
             return -INFINITY
-        return started_s + self._setup.times.timers.keepalive_s + healed_s
+        return started_s + self._setup.times.timers.keepalive_s
 
     def _forgotten_until_s(self, host: Host, group: str) -> float:
         """A membership that ends while its vip still lets go of a group does not know it later.
