@@ -51,6 +51,7 @@ class Invariants:
         self._left_s: dict[str, float] = {}
         self._failed: set[str] = set()
         self._stopped: set[str] = set()
+        self._suspended: set[str] = set()
         self._free_since_s = dict.fromkeys(self._groups, 0.0)
         self._dual_since_s: dict[str, float] = {}
         self.changed_s = 0.0
@@ -77,6 +78,8 @@ class Invariants:
                 self._failed.add(fault.target)
             elif fault.kind is Kind.VIP_STOP:
                 self._stopped.add(fault.target)
+            elif fault.kind is Kind.SUSPEND:
+                self._suspended.add(fault.target)
 
     def forgot(self, host: Host) -> None:
         """Expect no more of the epochs of a host than its disk can know."""
@@ -131,6 +134,8 @@ class Invariants:
             >= now_s - healed_s
         ):
             return True
+        if self._has_just_woken(taker):
+            return True
         conditions, margin_s = self.conditions, 2 * timers.keepalive_s
         silences = (
             conditions.links[holder.name, taker.name],
@@ -143,13 +148,28 @@ class Invariants:
             s.bad_from_s - margin_s <= claimed_s and now_s - margin_s <= s.bad_to_s for s in deaf
         ):
             return True  # the claim was never told
-        begins_s = [s.begun_s(margin_s) for s in silences if s.bad_to_s >= now_s - margin_s]
-        heard_s = min(begins_s, default=INFINITY)
+        heard_s = now_s  # from here back over spells that leave no time for a heartbeat between
+        for _ in silences:
+            near = (s.begun_s(margin_s) for s in silences if s.bad_to_s >= heard_s - margin_s)
+            heard_s = min(heard_s, *near, heard_s)
         for own in (conditions.host[taker.name], conditions.membership[taker.name]):
-            if own.bad_to_s - own.bad_from_s > margin_s + TICK_S and own.bad_to_s < INFINITY:
+            asleep_s = own.bad_to_s - own.bad_from_s
+            if taker.name in self._suspended:
+                asleep_s = min(asleep_s, own.bad_to_s - heard_s)
+                heard_s += max(0.0, asleep_s)  # its clock stood
+                break
+            if margin_s + TICK_S < asleep_s < INFINITY:
                 heard_s = max(heard_s, own.bad_to_s)
         busy = any(f.kind is Kind.BUSY and f.target == taker.name for f in self._cluster.active)
         return busy or now_s - heard_s >= timers.deadtime_s - margin_s - bounds.SLACK_S
+
+    def _has_just_woken(self, host: Host) -> bool:
+        """Whether membership reads now what waited while it was paused.
+
+        It decides after each heartbeat, the oldest first, and by how long vip has been silent then.
+        """
+        paused = self.conditions.membership[host.name]
+        return self._cluster.timeline.now_s - paused.bad_to_s < bounds.SLACK_S
 
     def _started_s(self, host: Host) -> float:
         return self.conditions.membership[host.name].bad_from_s
@@ -175,10 +195,11 @@ class Invariants:
         vip, now_s = self.conditions.vip[host.name], self._cluster.timeline.now_s
         if host.vip is not None and host.vip.asked_to_stop:
             return True
-        membership = self.conditions.membership[host.name]
-        unread = vip.bad_to_s + bounds.SLACK_S >= membership.bad_from_s
-        if unread and now_s - membership.bad_to_s < bounds.SLACK_S and host.name in self._stopped:
-            return True  # it wakes, and has not read yet that its vip is back
+        unread = vip.bad_to_s + bounds.SLACK_S >= self.conditions.membership[host.name].bad_from_s
+        stopped_before = unread and host.name in self._stopped
+        bus_gone = not self.conditions.server[host.name].good
+        if self._has_just_woken(host) and (stopped_before or bus_gone):
+            return True
         away_s = min(vip.bad_to_s, now_s) - vip.bad_from_s
         silent_s = self._setup.times.lifetime_s + VIP_SILENCE_MARGIN_S - bounds.VIP_REPORT_S
         lately = now_s - vip.bad_to_s < bounds.VIP_REPORT_S + bounds.SLACK_S

@@ -143,16 +143,16 @@ class MembershipProcess:
             self.wake()
 
     def resume(self) -> None:
-        """Go on after a pause of the process or the host: the bus first, or the sockets first."""
+        """Go on after a pause of the process or the host: the sockets first, then the bus.
+
+        A datagram wakes ``_beat`` in the next round of the event loop; a message takes some rounds
+        through the bus client before ``_follow_bus`` has it.
+        """
         waiting = self._host.take_inbox()
-        bus_first = self._host.chance.random() < 0.5
-        if not bus_first:
-            self.wake()
+        self.wake()
         for deliver in waiting:
             if self.alive:
                 self.receive(deliver)
-        if bus_first:
-            self.wake()
 
     def receive(self, deliver: Callable[[MembershipProcess], None]) -> None:
         """Take a message from the bus, then do a turn."""
