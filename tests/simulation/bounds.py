@@ -59,6 +59,11 @@ def healed_s(setup: Setup) -> float:
     return 2 * setup.times.timers.keepalive_s + SLACK_S
 
 
+def majority_s(setup: Setup) -> float:
+    """With majority grants a holder that is cut off can renew no more: its lease ends after E."""
+    return setup.times.lease_s + setup.times.timers.keepalive_s + SLACK_S
+
+
 def withdrawn_s(setup: Setup, *, scripts: bool, hanging: bool) -> float:
     """How long a group that was revoked keeps its address: scripts stop first, from the right.
 

@@ -103,14 +103,21 @@ class Conditions:
         newest = listener.hearing.newest.get(one)
         return newest is not None and newest.incarnation > speaker.incarnation
 
-    def restored_s(self, one: Host, other: Host) -> float:
-        """Since when both hosts run and hear each other; infinity while they do not."""
-        spells = (
+    def _between(self, one: Host, other: Host) -> tuple[Spell, ...]:
+        return (
             self.host[one.name],
             self.host[other.name],
             self.links[one.name, other.name],
             self.links[other.name, one.name],
         )
+
+    def parted_s(self, one: Host, other: Host) -> float:
+        """Since when they do not hear each other."""
+        return max(spell.bad_from_s for spell in self._between(one, other) if not spell.good)
+
+    def restored_s(self, one: Host, other: Host) -> float:
+        """Since when both hosts run and hear each other; infinity while they do not."""
+        spells = self._between(one, other)
         if not all(spell.good for spell in spells):
             return float("inf")
         return max(spell.since_s for spell in spells)

@@ -47,7 +47,6 @@ KEY: Final = AuthKey(id=1, method=AuthMethod.SHA256, secret=b"of the simulation"
 KEYRING: Final = Keyring(Authentication(signing_key=1, keys=(KEY,)))
 GROUP_IDS: Final = {name: group_id(name) for name in GROUPS}
 DIGEST: Final = bytes(8)
-ALIVE: Final = DirectorStatus.ALIVE
 
 
 class MembershipProcess:
@@ -59,8 +58,7 @@ class MembershipProcess:
         self.incarnation = host.disk.next_incarnation(wall_ms=host.wall_ms)
         now_s = host.clock.now_s
         standing = host.leases.standing(now_s=now_s)
-        self._voters = setup.directors + setup.witness_names
-        self._peers = tuple(name for name in self._voters if name != host.name)
+        self._peers = tuple(name for name in cluster.hosts if name != host.name)
         self.detector = FailureDetector(
             peers=self._peers,
             timers=self._timers,
