@@ -167,9 +167,8 @@ class MembershipProcess:
         if now_s - due_s > self._timers.keepalive_s:
             self.detector.own_stall(now_s=now_s)
             self._cluster.counts["own stall"] += 1
-        datagrams = self._host.datagrams
-        while datagrams:
-            datagram, link, _ = datagrams.popleft()
+        while self._host.datagrams:
+            datagram, link, _ = self._host.datagrams.popleft()
             self._datagram_received(datagram, link, now_s)
         self._announce(self.detector.deadline_passed(now_s=now_s), now_s)
         connected = self._cluster.bus.connected(self._host)
@@ -348,8 +347,8 @@ class MembershipProcess:
         if self._leave_begun_s is not None:
             return
         self._leave_begun_s = self._host.clock.now_s
-        readiness = self.ownership.readiness
-        self._calm_s = STOP_WAIT_S if readiness.vip_can_be_heard else STOP_BLIND_WAIT_S
+        heard = self.ownership.readiness.vip_can_be_heard
+        self._calm_s = STOP_WAIT_S if heard else STOP_BLIND_WAIT_S
         try:
             self._carry_out(self.ownership.stop(now_s=self._host.clock.now_s))
         except DiedError:
@@ -379,9 +378,10 @@ class MembershipProcess:
         self._say_leaving()
 
     def _say_leaving(self) -> None:
-        if not (self.alive and self._host.membership_runs):
-            if self.alive:
-                self._cluster.timeline.after(STOP_LOOK_S, self._say_leaving)
+        if not self.alive:
+            return
+        if not self._host.membership_runs:
+            self._cluster.timeline.after(STOP_LOOK_S, self._say_leaving)
             return
         if self._beats_left == 0:
             self._exit()

@@ -30,7 +30,7 @@ MUST_HAPPEN = (
 """Where each fault bites, each transition, and each step at which a process may end."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_invariant_holds_in_thousands_of_scenarios(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
