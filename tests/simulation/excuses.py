@@ -83,10 +83,8 @@ class Excuses:
             heard_s = min(heard_s, *near, heard_s)
         for own in (conditions.host[taker.name], conditions.membership[taker.name]):
             asleep_s = own.bad_to_s - own.bad_from_s
-            if taker.name in self.suspended:
-                asleep_s = min(asleep_s, own.bad_to_s - heard_s)
-                heard_s += max(0.0, asleep_s)  # its clock stood
-                break
+            if taker.name in self.suspended and now_s - own.bad_to_s < timers.deadtime_s:
+                return True  # its clock stood: it goes on counting a silence from before
             if margin_s + TICK_S < asleep_s < INFINITY:
                 heard_s = max(heard_s, own.bad_to_s)
         busy = any(f.kind is Kind.BUSY and f.target == taker.name for f in self._cluster.active)
@@ -98,7 +96,9 @@ class Excuses:
         It decides after each heartbeat, the oldest first, and by how long vip has been silent then.
         """
         woke_s = self._conditions.membership[host.name].bad_to_s
-        alone = self._conditions.host[host.name].bad_to_s < woke_s  # nothing waits for a dead host
+        asleep, paused = self._conditions.host[host.name], self._conditions.membership[host.name]
+        # Nothing comes to a host that is paused itself, but what had come before still waits.
+        alone = asleep.bad_to_s < woke_s or paused.bad_from_s < asleep.bad_from_s
         return alone and self._cluster.timeline.now_s - woke_s < bounds.SLACK_S
 
     def _started_s(self, host: Host) -> float:
