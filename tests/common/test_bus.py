@@ -15,7 +15,18 @@ import pytest
 
 from heartbus import codec, subjects
 from heartbus.bus import Inbox, NatsBus
-from heartbus.events import CheckerState, Message, NodeDead, RealServerDown, VipState
+from heartbus.events import (
+    CheckerState,
+    Command,
+    CommandOutcome,
+    FailBack,
+    GroupScope,
+    Message,
+    NodeDead,
+    RealServerDown,
+    Standby,
+    VipState,
+)
 from tests.common.nats import NatsServer
 
 pytestmark = pytest.mark.bus
@@ -157,6 +168,7 @@ async def test_a_client_whose_read_loop_died_reconnects_and_hears_again(
         await until_heard(membership, vip)
         vip.lost.clear()
         vip.bus._client._reading_task.cancel()  # what an exception in nats-py's read loop leaves
+        vip.bus._client._ping_interval_task.cancel()  # its pings may notice that, or not
         await vip.lost.wait()
         await vip.connected.wait()
         assert vip.bus.counters["deaf"] == 1
@@ -267,3 +279,52 @@ async def test_a_requester_cannot_make_us_speak_on_another_subject(server: NatsS
             assert vip.bus.counters["bad-reply-subject"] == 1
     finally:
         await plain.close()
+
+
+async def test_a_command_is_answered_with_its_outcome(server: NatsServer) -> None:
+    async with asyncio.timeout(30):
+        served, asker = Client(server, "membership"), Client(server, "cli", node="observer")
+
+        async def handler(command: Command, within_s: float) -> CommandOutcome:
+            assert command == Standby(scope=GroupScope.LOCAL)
+            assert 0 < within_s <= 5.0
+            return CommandOutcome(done=True, message="moved", holders={"vip": "b"}, took_s=0.5)
+
+        served.bus.serve_command(Standby, handler)
+        async with served.running(), asker.running():
+            await served.connected.wait()
+            await asker.connected.wait()
+            local = Standby(scope=GroupScope.LOCAL)
+            outcome = await asker.bus.request("a", "membership", local, timeout_s=5.0)
+            assert outcome is not None
+            assert (outcome.done, outcome.holders) == (True, {"vip": "b"})
+            nobody = await asker.bus.request("b", "membership", Standby(), timeout_s=0.3)
+            assert nobody is None
+            unserved = await asker.bus.request("a", "membership", FailBack(), timeout_s=0.3)
+            assert unserved is None
+
+
+async def test_garbage_and_foreign_replies_to_a_command_do_no_harm(server: NatsServer) -> None:
+    async with asyncio.timeout(30):
+        served = Client(server, "membership")
+        carried_out: list[Command] = []
+
+        async def handler(command: Command, _within_s: float) -> CommandOutcome:
+            carried_out.append(command)
+            return CommandOutcome(done=True, message="done")
+
+        served.bus.serve_command(Standby, handler)
+        async with served.running():
+            await served.connected.wait()
+            plain = await nats.connect(server.url)
+            subject = subjects.command("a", "membership", "standby")
+            reply = await plain.request(subject, b"\xc1 no msgpack", timeout=5)
+            body = codec.decode(reply.data).body
+            assert isinstance(body, CommandOutcome)
+            assert body.message.startswith("refused: not understood")
+            # A requester must not make us speak on a subject of its choice.
+            await plain.publish(subject, b"x", reply="node.dead")
+            reply = await plain.request(subject, b"", timeout=5)
+            assert served.bus.counters["bad-reply-subject"] == 1
+            await plain.close()
+        assert carried_out == []

@@ -14,6 +14,7 @@ import pytest
 
 from heartbus.bus import NatsBus
 from heartbus.events import NodeDead
+from tests.common.config_samples import classic_files, directory
 from tests.common.nats import NatsServer, free_port
 
 BIN = Path(sys.prefix) / "bin"
@@ -126,8 +127,8 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_config_check_prints_json_for_scripts() -> None:
-    example = Path(__file__).parents[2] / "examples" / "classic"
+def test_config_check_prints_json_for_scripts(tmp_path: Path) -> None:
+    example = directory(tmp_path, classic_files())
     done = heartbus("config", "check", str(example), "--json")
     assert done.returncode == 0
     document = json.loads(done.stdout)

@@ -24,6 +24,7 @@ from heartbus.model import (
     Failback,
     ForwardingMethod,
     Membership,
+    PingNode,
     RealServer,
     ResourceGroup,
     SavedRulesResource,
@@ -105,7 +106,10 @@ CLUSTER = Cluster(
             keys=(AuthKey(id=1, method=AuthMethod.SHA1, secret=b"key-for-sha1-any-text-you-want"),),
         ),
         failback=Failback.OFF,
-        ping_nodes=("ping1.linux-ha.org", "ping2.linux-ha.org"),
+        ping_nodes=(
+            PingNode(name="ping1.linux-ha.org", members=("ping1.linux-ha.org",)),
+            PingNode(name="ping2.linux-ha.org", members=("ping2.linux-ha.org",)),
+        ),
         watchdog="/dev/watchdog",
         clients=(
             SupervisedClient(user="hacluster", command="/usr/lib/heartbeat/ccm"),
@@ -133,10 +137,12 @@ def comparable(cluster: Cluster) -> Cluster:
     return dataclasses.replace(cluster, source="", resource_path=())
 
 
+NO_REAL_TIME = (
+    "note ha.cf: realtime: not given: off (Heartbeat: on); heartbus notices when it was not"
+    " scheduled in time, and a real-time process can starve all others"
+)
 HA_CF_REMARKS = [
-    "note ha.cf:1: serial: this version sends no heartbeats over serial lines yet",
-    "note ha.cf:2: watchdog: this version does not feed a watchdog device yet",
-    "note ha.cf:8: hopfudge: not needed: heartbeats are not relayed around rings of serial lines",
+    NO_REAL_TIME,
     "warning ha.cf:9: baud: below the serial of line 1, where Heartbeat ignores it; here 19200"
     " counts for every serial",
     "warning ha.cf:10: udpport: below the bcast and ucast of line 3, where Heartbeat ignores it;"
@@ -172,7 +178,6 @@ def test_the_classic_samples_load_as_written(tmp_path: Path) -> None:
         *HA_CF_REMARKS,
         "note ha.cf:14: respawn: ccm is built into heartbus; it is not started",
         "note ha.cf:15: respawn: ipfail is built into heartbus; it is not started",
-        "note ha.cf:16: ping: this version does not ask ping nodes yet",
         WEAK_KEY,
         no_rules(place),
         f"note www.cf:4: {AUTORELOAD}",
@@ -197,7 +202,6 @@ def test_the_samples_as_printed_load_into_the_same_cluster(tmp_path: Path) -> No
         "note ha.cf:15: respawn: ccm is built into heartbus; it is not started",
         "note ha.cf:16: respawn: ipfail is built into heartbus; it is not started",
         "warning ha.cf:17: ping: '....' is no host; left out (Heartbeat refuses it)",
-        "note ha.cf:17: ping: this version does not ask ping nodes yet",
         WEAK_KEY,
         "warning haresources:1: linuxha1: short for the node linuxha1.linux-ha.org of ha.cf;"
         " Heartbeat refuses short names",
@@ -273,8 +277,9 @@ def test_the_other_keys_load_with_a_warning(
     assert words in [d.message for d in result.diagnostics]
 
 
-def test_the_toml_example_is_the_classic_cluster() -> None:
-    native = load(str(EXAMPLES / "heartbus.toml")).cluster
+def test_the_toml_example_is_the_classic_cluster(tmp_path: Path) -> None:
+    place = directory(tmp_path, {"heartbus.toml": EXAMPLES / "heartbus.toml"})
+    native = loaded(place).cluster
     (group,) = CLUSTER.groups
     # The TOML form has its services in the same file, so it names no files of services.
     group = dataclasses.replace(group, resources=(VIP,))
@@ -353,12 +358,14 @@ def test_a_script_that_is_there_is_met_with_silence(tmp_path: Path) -> None:
     assert loaded(place).diagnostics == ()
 
 
-def test_readable_keys_are_warned_about(tmp_path: Path) -> None:
+def test_readable_keys_are_refused(tmp_path: Path) -> None:
     place = directory(tmp_path, QUIET)
     (place / "authkeys").chmod(0o640)
-    assert said(loaded(place).diagnostics, place) == [
-        "warning authkeys: mode 640: group or others may read the secrets; allowed should be 600"
-        " (Heartbeat refuses this file): chmod 600 authkeys"
+    with pytest.raises(ConfigError) as refused:
+        loaded(place)
+    assert said(refused.value.diagnostics, place) == [
+        "error authkeys: mode 640: group or others may read the secrets; allowed is 600:"
+        " chmod 600 authkeys"
     ]
 
 

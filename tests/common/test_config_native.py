@@ -27,12 +27,15 @@ from heartbus.model import (
     ForwardingMethod,
     HttpMethod,
     Membership,
+    MulticastLink,
+    PingNode,
     RealServer,
     SavedRulesResource,
     Scheduler,
     ScriptResource,
     SerialLink,
     SorryServer,
+    Takeover,
     Timers,
     TransportProtocol,
     UnicastLink,
@@ -87,6 +90,30 @@ def test_a_quiet_file_is_met_with_silence(tmp_path: Path) -> None:
     assert remarks(tmp_path, BASE) == []
 
 
+WITNESS = """\
+[[witnesses]]
+name = "w"
+address = "10.0.0.3"
+"""
+
+
+def test_a_witness_makes_a_majority_and_a_shorter_lease(tmp_path: Path) -> None:
+    cluster = read(tmp_path, BASE + WITNESS)
+    assert [(w.name, w.route_host) for w in cluster.witnesses] == [("w", "10.0.0.3")]
+    assert cluster.has_majority
+    assert [d.name for d in cluster.peers_of("a")] == ["b", "w"]
+    assert cluster.membership.lease_s == 2.0
+    slow = BASE.replace("[membership]", '[membership]\ntimers = "classic"')
+    assert read(tmp_path, slow + WITNESS).membership.lease_s == 10.0, "five keepalives"
+    assert remarks(tmp_path, BASE + WITNESS) == []
+
+
+def test_takeover_is_fast_or_strict(tmp_path: Path) -> None:
+    assert read(tmp_path, BASE).membership.takeover is Takeover.FAST
+    strict = BASE.replace("[membership]", '[membership]\ntakeover = "strict"')
+    assert read(tmp_path, strict).membership.takeover is Takeover.STRICT
+
+
 MEMBERSHIP = """\
 [membership]
 timers = "classic"
@@ -94,14 +121,38 @@ keepalive = "75ms"
 warntime = 0.15
 deadtime = "2s"
 failback = "on"
+hopfudge = 0
 lease = 1
 restart_grace = 0
-ping_nodes = ["10.0.0.9"]
+ping_nodes = ["10.0.0.9", "2001:DB8::9"]
+deadping = "500ms"
+[[membership.ping_groups]]
+name = "routers"
+members = ["r1.example.org", "10.0.0.8"]
+[[membership.ping_groups]]
+name = "six"
+members = ["r1.example.org"]
+ipv6 = true
 [[membership.links]]
 kind = "ucast"
 interface = "eth0"
 peer = "10.0.0.2"
 port = 1694
+[[membership.links]]
+kind = "ucast6"
+interface = "eth0"
+peer = "b"
+[[membership.links]]
+kind = "mcast"
+interface = "eth0"
+group = "FF02::4:1"
+port = 1695
+ttl = 0
+loop = true
+[[membership.links]]
+kind = "mcast"
+interface = "eth1"
+group = "239.0.0.1"
 [[membership.links]]
 kind = "serial"
 device = "/dev/ttyS0"
@@ -123,10 +174,20 @@ def test_membership(tmp_path: Path) -> None:
         keepalive_s=0.075, warntime_s=0.15, deadtime_s=2.0, initdead_s=120.0
     )
     assert membership.failback is Failback.ON
+    assert membership.hopfudge == 0
     assert (membership.lease_s, membership.restart_grace_s) == (1.0, 0.0)
-    assert membership.ping_nodes == ("10.0.0.9",)
+    assert membership.ping_nodes == (
+        PingNode(name="10.0.0.9", members=("10.0.0.9",)),
+        PingNode(name="2001:db8::9", members=("2001:db8::9",)),
+        PingNode(name="routers", members=("r1.example.org", "10.0.0.8")),
+        PingNode(name="six", members=("r1.example.org",), ipv6=True),
+    )
+    assert membership.deadping_s == 0.5
     assert membership.links == (
         UnicastLink(interface="eth0", peer="10.0.0.2", port=1694),
+        UnicastLink(interface="eth0", peer="b", ipv6=True),
+        MulticastLink(interface="eth0", group="ff02::4:1", port=1695, ttl=0, loop=True),
+        MulticastLink(interface="eth1", group="239.0.0.1", port=694, ttl=1, loop=False),
         SerialLink(device="/dev/ttyS0", baud=9600),
     )
     (key,) = membership.authentication.keys
@@ -452,17 +513,84 @@ def changed(old: str, new: str) -> str:
         (
             changed('links = [{ kind = "bcast", interface = "eth1" }]', ""),
             "error heartbus.toml:6: membership.links: no link to send heartbeats over; at least one"
-            " bcast or ucast is needed",
+            " bcast, mcast, ucast or serial is needed",
         ),
         (
             changed('kind = "bcast"', 'kind = "broadcast"'),
             "error heartbus.toml:7: membership.links[0].kind: 'broadcast' is not allowed; allowed"
-            " is bcast or ucast or serial; did you mean bcast?",
+            " is bcast or ucast or ucast6 or mcast or mcast6 or serial; did you mean bcast?",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast", group = "10.0.0.1"'),
+            "error heartbus.toml:7: membership.links[0].group: '10.0.0.1' is not allowed; allowed"
+            " is an IPv4 multicast group such as 239.0.0.1",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast6", group = "239.0.0.1"'),
+            "error heartbus.toml:7: membership.links[0].group: '239.0.0.1' is not allowed; allowed"
+            " is an IPv6 multicast group such as ff02::4:1",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast"'),
+            "error heartbus.toml:7: membership.links[0].group: missing; this key is needed",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast", group = "239.0.0.1", ttl = 256'),
+            "error heartbus.toml:7: membership.links[0].ttl: 256 is not allowed; allowed is a whole"
+            " number from 0 to 255",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "mcast", group = "239.0.0.1", loop = 1'),
+            "error heartbus.toml:7: membership.links[0].loop: 1 is not allowed; allowed is true or"
+            " false",
+        ),
+        (
+            changed('kind = "bcast"', 'kind = "bcast", ttl = 1'),
+            "error heartbus.toml:7: membership.links[0].ttl: unknown key; allowed is kind,"
+            " interface, port",
+        ),
+        (
+            changed(
+                'kind = "bcast", interface = "eth1"',
+                'kind = "serial", device = "/dev/ttyS0", baud = 9600',
+            ),
+            "warning heartbus.toml:7: membership.links[0]: heartbeats fill 142% of a line of 9600"
+            " baud, and those that do not fit are dropped; allowed should be 50% or less: baud"
+            " 38400 or more, or a keepalive of 0.21 s or more",
         ),
         (
             changed("[membership]", "[membership]\nlease = 6"),
             "error heartbus.toml:7: membership.lease: 6 s is above restart_grace + deadtime"
             " - 2 x keepalive; allowed is 5.15 s or less, or an address could be held twice",
+        ),
+        (
+            changed("[membership]", "[membership]\nlease = 0.2") + WITNESS,
+            "error heartbus.toml:7: membership.lease: 0.2 s is below 4 x keepalive; allowed is"
+            " 0.3 s or more, or one lost heartbeat ends a lease",
+        ),
+        (
+            changed("[membership]", '[membership]\ntakeover = "slow"'),
+            "error heartbus.toml:7: membership.takeover: 'slow' is not allowed; allowed is fast,"
+            " strict",
+        ),
+        (
+            BASE + WITNESS.replace('"w"', '"b"'),
+            "error heartbus.toml:12: witnesses[0].name: 'b' is named twice; each director has one"
+            " entry",
+        ),
+        (
+            changed('[[directors]]\nname = "b"\naddress = "10.0.0.2"\n', "") + WITNESS,
+            "warning heartbus.toml:9: witnesses[0].name: one director and a witness make no"
+            " majority: the witness changes nothing",
+        ),
+        (
+            BASE + WITNESS + WITNESS.replace('"w"', '"x"'),
+            "note heartbus.toml:1: directors: 4 voters survive the loss of no more of them than 3"
+            " would",
+        ),
+        (
+            BASE + "".join(WITNESS.replace('"w"', f'"w{n}"') for n in range(15)),
+            "error heartbus.toml:1: directors: 17 directors and witnesses; allowed are 16 or fewer",
         ),
         (
             changed("[membership]", '[membership]\nkeepalive = "150ms"'),
@@ -523,12 +651,14 @@ def test_a_secret_is_never_said(tmp_path: Path) -> None:
         assert "hunter2" not in str(remarks(tmp_path, text))
 
 
-def test_a_readable_file_with_a_secret_is_warned_about(tmp_path: Path) -> None:
+def test_a_readable_file_with_a_secret_is_refused(tmp_path: Path) -> None:
     place = directory(tmp_path, {"heartbus.toml": BASE})
     (place / "heartbus.toml").chmod(0o644)
-    (words,) = said(loaded(place).diagnostics, place)
+    with pytest.raises(ConfigError) as refused:
+        loaded(place)
+    (words,) = said(refused.value.diagnostics, place)
     assert words.startswith(
-        "warning heartbus.toml:10: membership.authentication.keys[0].secret: mode 644: group or"
+        "error heartbus.toml:10: membership.authentication.keys[0].secret: mode 644: group or"
         " others may read the secret"
     )
 

@@ -21,6 +21,7 @@ from heartbus.model import (
     ForwardingMethod,
     HttpMethod,
     Membership,
+    MulticastLink,
     RealServer,
     Resource,
     ScriptResource,
@@ -86,12 +87,31 @@ def test_broadcast_links(tmp_path: Path, line: str, links: tuple[str, ...]) -> N
 
 
 def test_links_take_port_and_speed_of_the_whole_file(tmp_path: Path) -> None:
-    lines = "udpport 1694\nucast eth0 10.0.0.2\nbaud 9600\nserial /dev/ttyS1\n"
+    lines = (
+        "udpport 1694\nucast eth0 10.0.0.2\nucast6 eth0 fe80::2\nucast6 eth0 b.example\nbaud 9600\n"
+        "mcast eth0 239.0.0.1 1700 0 1\nmcast6 eth0 FF02::4:1 1701 255 0\nserial /dev/ttyS1\n"
+    )
     assert membership(tmp_path, lines).links == (
         BroadcastLink(interface="eth1", port=1694),
         UnicastLink(interface="eth0", peer="10.0.0.2", port=1694),
+        UnicastLink(interface="eth0", peer="fe80::2", port=1694),
+        UnicastLink(interface="eth0", peer="b.example", port=1694, ipv6=True),
+        MulticastLink(interface="eth0", group="239.0.0.1", port=1700, ttl=0, loop=True),
+        MulticastLink(interface="eth0", group="ff02::4:1", port=1701, ttl=255, loop=False),
         SerialLink(device="/dev/ttyS1", baud=9600),
     )
+
+
+def test_names_of_links_say_what_they_are(tmp_path: Path) -> None:
+    lines = "ucast6 eth0 b\nucast eth0 b\nucast6 eth0 fe80::2\nmcast6 eth0 ff02::4:1 9 1 0\n"
+    assert [link.name for link in membership(tmp_path, lines).links] == [
+        "bcast:eth1", "ucast6:eth0:b", "ucast:eth0:b", "ucast:eth0:fe80::2", "mcast:eth0:ff02::4:1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "hopfudge"), [("", 1), ("hopfudge 0", 0), ("hopfudge 7", 7)])
+def test_hopfudge(tmp_path: Path, line: str, hopfudge: int) -> None:
+    assert membership(tmp_path, line).hopfudge == hopfudge
 
 
 @pytest.mark.parametrize(
@@ -198,9 +218,66 @@ def test_programs_beside_heartbeat_are_carried(tmp_path: Path) -> None:
         ),
         ("Keepalive 2", "error ha.cf:4: Keepalive: no directive of ha.cf; did you mean keepalive?"),
         (
-            "mcast eth0 225.0.0.1 694 1 0",
-            "warning ha.cf:4: mcast: known to Heartbeat, not used by this version: no multicast"
-            " links yet",
+            "ucast6 eth0 10.0.0.2",
+            "error ha.cf:4: ucast6: '10.0.0.2' is not allowed; allowed is a host name or an IPv6"
+            " address such as fe80::2",
+        ),
+        (
+            "ucast eth0 fe80::2%eth0",
+            "error ha.cf:4: ucast: 'fe80::2%eth0' is not allowed; allowed is an address without"
+            " %scope: the interface of the link is the scope",
+        ),
+        (
+            "ucast eth0 239.0.0.1",
+            "error ha.cf:4: ucast: '239.0.0.1' is not allowed; allowed is the address of one peer"
+            " (mcast and mcast6 take a group)",
+        ),
+        (
+            "mcast eth0 239.0.0.1 694 1",
+            "error ha.cf:4: mcast: 'eth0 239.0.0.1 694 1' is not allowed; allowed is an interface,"
+            " a group, a port, a ttl and loop, such as eth0 239.0.0.1 694 1 0",
+        ),
+        (
+            "mcast eth0 10.0.0.1 694 1 0",
+            "error ha.cf:4: mcast: '10.0.0.1' is not allowed; allowed is an IPv4 multicast group"
+            " such as 239.0.0.1",
+        ),
+        (
+            "mcast eth0 ff02::4:1 694 1 0",
+            "error ha.cf:4: mcast: 'ff02::4:1' is not allowed; allowed is an IPv4 multicast group"
+            " such as 239.0.0.1",
+        ),
+        (
+            "mcast eth0 239.0.0.1 0 1 0",
+            "error ha.cf:4: mcast: '0' is not allowed; allowed is a whole number from 1 to 65535",
+        ),
+        (
+            "mcast eth0 239.0.0.1 694 256 0",
+            "error ha.cf:4: mcast: '256' is not allowed; allowed is a whole number from 0 to 255",
+        ),
+        (
+            "mcast eth0 239.0.0.1 694 1 2",
+            "error ha.cf:4: mcast: '2' is not allowed; allowed is a whole number from 0 to 1",
+        ),
+        (
+            "mcast6 eth0 fe80::2 694 1 0",
+            "error ha.cf:4: mcast6: 'fe80::2' is not allowed; allowed is an IPv6 multicast group"
+            " such as ff02::4:1",
+        ),
+        (
+            "mcast6 eth0 ff02::1%eth0 694 1 0",
+            "error ha.cf:4: mcast6: 'ff02::1%eth0' is not allowed; allowed is an IPv6 multicast"
+            " group such as ff02::4:1",
+        ),
+        (
+            "mcast eth0 239.0.0.1 694 1 0\nmcast eth0 239.0.0.1 695 9 1",
+            "error ha.cf:5: mcast: mcast:eth0:239.0.0.1 is given twice; each link is given once",
+        ),
+        (
+            "keepalive 100ms\nbaud 9600\nserial /dev/ttyS0",
+            "warning ha.cf:6: serial: heartbeats fill 132% of a line of 9600 baud, and those that"
+            " do not fit are dropped; allowed should be 50% or less: baud 38400 or more, or a"
+            " keepalive of 0.26 s or more",
         ),
         (
             "udp eth5",
@@ -234,14 +311,21 @@ def test_a_refused_time_is_the_only_error(tmp_path: Path) -> None:
 
 
 def test_a_cluster_without_a_link_is_refused(tmp_path: Path) -> None:
-    text = "auto_failback off\nnode linuxha1 linuxha2\nserial /dev/ttyS0\n"
+    text = "auto_failback off\nnode linuxha1 linuxha2\n"
     assert (
-        "error ha.cf: bcast: no link to send heartbeats over; at least one bcast or ucast is needed"
+        "error ha.cf: bcast: no link to send heartbeats over; at least one bcast, mcast, ucast or"
+        " serial is needed"
     ) in remarks(tmp_path, {**QUIET, "ha.cf": text})
 
 
+def test_a_serial_line_alone_is_enough(tmp_path: Path) -> None:
+    text = "keepalive 2\nbaud 9600\nserial /dev/ttyS0\nnode linuxha1 linuxha2\n"
+    quiet = "realtime off\nauto_failback off\n"
+    assert remarks(tmp_path, {**QUIET, "ha.cf": quiet + text}) == []
+
+
 def test_bytes_that_are_no_text_are_refused_but_not_in_comments(tmp_path: Path) -> None:
-    text = QUIET_HA_CF.encode() + b"# \xd6\xd0\xce\xc4\nnode \xff\n"
+    text = QUIET_HA_CF.encode() + b"# \xd6\xd0\xce\xc4\nnode \xff\nrealtime off"
     words = remarks(tmp_path, {**QUIET, "ha.cf": text})
     assert words == ["error ha.cf:5: not UTF-8 text; allowed is plain UTF-8 text"]
 
@@ -355,7 +439,7 @@ def test_what_is_said_about_haresources(tmp_path: Path, text: str, words: str) -
 
 
 def test_a_short_name_of_several_nodes_is_refused(tmp_path: Path) -> None:
-    text = "bcast eth1\nauto_failback off\nnode lb.a.org lb.b.org\n"
+    text = "bcast eth1\nauto_failback off\nnode lb.a.org lb.b.org\nrealtime off\n"
     files = {**QUIET, "ha.cf": text, "haresources": "lb 10.0.0.1/24"}
     assert remarks(tmp_path, files) == [
         "error haresources:1: lb: fits several nodes of ha.cf: lb.a.org, lb.b.org; write one of"

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from heartbus.cli.status import UNKNOWN, document, screen
 from heartbus.events import (
     CheckerState,
+    ClientStatus,
+    ClientView,
     DirectorStatus,
     DirectorView,
+    FenceStatus,
+    FenceView,
     GroupView,
     Health,
     HeldGroup,
     HoldStatus,
     IpvsState,
+    LinkView,
     MembershipState,
     Message,
+    PingNodeView,
+    PingStatus,
     State,
     TableRealServer,
     TableService,
     Verdict,
     VipState,
+    WatchdogView,
 )
 from heartbus.observer import ClusterView
 from tests.common.samples import sample_envelope
@@ -30,6 +39,23 @@ from tests.common.samples import sample_envelope
 NODE = "linuxha1.linux-ha.org"
 GROUP = "IPaddr::192.168.7.110/24"
 REASON = "GET /: 200 OK, but [/url] [bold] is not ok[a-z]+ \x1b[2J"
+PING_NODES = (
+    PingNodeView(name="r1", status=PingStatus.UP, silent_s=0.1234, members_heard=("r1",)),
+    PingNodeView(name="routers", status=PingStatus.UP, silent_s=0.2, members_heard=("r2",)),
+    PingNodeView(name="r3", status=PingStatus.DOWN, silent_s=9.0),
+    PingNodeView(name="r4[/]", status=PingStatus.UNKNOWN, problem="r4: no address \x1b[2J"),
+)
+
+
+LINKS = (
+    LinkView(name="bcast:eth1", usable=True, heard=("linuxha2.linux-ha.org",)),
+    LinkView(
+        name="serial:/dev/ttyS0",
+        usable=False,
+        heard=(),
+        problem="/dev/ttyS0: No such file or directory",
+    ),
+)
 
 
 def view_at(now_s: float) -> ClusterView:
@@ -58,9 +84,10 @@ def view_at(now_s: float) -> ClusterView:
             directors=directors,
             groups=groups,
             leases=(),
-            links=(),
+            links=LINKS,
             boot_id="b",
             config_digest="d",
+            ping_nodes=PING_NODES,
         ),
         VipState(groups=(held,)),
         CheckerState(verdicts=(verdict,)),
@@ -94,7 +121,64 @@ def test_what_is_old_is_unknown_and_not_remembered() -> None:
     assert UNKNOWN in shown(view_at(100.0), now_s=200.0)
 
 
+def test_ping_nodes_are_shown_as_each_director_sees_them() -> None:
+    content = document(view_at(100.0), now_s=100.5)
+    assert [row["name"] for row in content["ping_nodes"]] == ["r1", "routers", "r3", "r4[/]"]
+    assert content["ping_nodes"][1]["seen_by"] == {
+        NODE: {"status": "up", "silent_s": 0.2, "members_heard": ["r2"], "problem": None}
+    }
+    text = shown(view_at(100.0), now_s=100.5)
+    for words in ("Ping nodes", "r2 answers", "down", "9.0 s", "r4[/]", "r4: no address"):
+        assert words in text
+    assert "r1 answers" not in text, "its name says it already"
+    assert "Ping nodes" not in shown(view_at(100.0), now_s=200.0)
+
+
 def test_words_of_a_real_server_are_shown_as_they_are_and_move_no_cursor() -> None:
     text = shown(view_at(100.0), now_s=100.5)
     assert "[/url] [bold] is not ok[a-z]+" in text
+    assert "\x1b" not in text
+
+
+def test_links_are_shown_with_who_is_heard_and_what_is_wrong() -> None:
+    first, second = document(view_at(100.0), now_s=100.5)["links"]
+    assert (first["director"], first["heard"]) == (NODE, ["linuxha2.linux-ha.org"])
+    assert second["problem"] == "/dev/ttyS0: No such file or directory"
+    (line,) = [x for x in shown(view_at(100.0), now_s=100.5).split("\n") if "ttyS0" in x]
+    assert "serial:/dev/ttyS0" in line
+    assert "No such file or directory" in line
+    assert document(view_at(100.0), now_s=200.0)["links"] == []
+
+
+def guarded(view: ClusterView, now_s: float, reason: str) -> None:
+    state = view.state(NODE, MembershipState)
+    assert state is not None
+    told = replace(
+        state,
+        watchdog=WatchdogView(
+            device="/dev/watchdog", armed=False, timeout_s=31.0, problem="cannot open it"
+        ),
+        fences=(FenceView(director="lb2", status=FenceStatus.FAILED, failures=2, reason=reason),),
+        clients=(
+            ClientView(command="/opt/agent -v", user="root", status=ClientStatus.RUNNING, exits=1),
+        ),
+    )
+    view.see(Message(envelope=sample_envelope(told.kind), body=told), now_s=now_s)
+
+
+def test_watchdog_fences_and_programs_are_shown_where_they_are_configured() -> None:
+    view = view_at(100.0)
+    (plain,) = document(view, now_s=100.5)["directors"]
+    assert not {"watchdog", "fences", "clients"} & set(plain)
+    assert "Watchdog" not in shown(view, now_s=100.5)
+    guarded(view, 100.0, "/usr/sbin/fence_x: [/b] \x1b[2J refused")
+    (row,) = document(view, now_s=100.5)["directors"]
+    assert row["watchdog"]["problem"] == "cannot open it"
+    assert row["fences"][0]["status"] == "failed"
+    assert row["clients"][0] == {
+        "command": "/opt/agent -v", "user": "root", "status": "running", "exits": 1, "reason": ""
+    }  # fmt: skip
+    text = shown(view, now_s=100.5)
+    for words in ("not armed", "cannot open it", "fence of lb2", "[/b]", "/opt/agent -v"):
+        assert words in text
     assert "\x1b" not in text

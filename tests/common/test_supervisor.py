@@ -112,6 +112,7 @@ def test_a_child_that_cannot_run_here_stops_the_whole_director(
 def test_told_twice_it_kills_what_does_not_stop(directory: Path) -> None:
     supervised = Supervised(directory, "stubborn", "one")
     stubborn = supervised.wait_for("stubborn", "ready")
+    supervised.wait_for("one", "ready")  # before that SIGTERM ends it without a word
     # A child that ignores SIGTERM: stopped children still count as running.
     os.kill(stubborn, signal.SIGSTOP)
     supervised.popen.terminate()

@@ -79,7 +79,7 @@ class Namespaces:
 
 
 def create(name: str, *, hostname: str, binds: dict[Path, Path]) -> Namespaces:
-    """Make a network namespace with loopback, a mount namespace and a host name.
+    """Make a network namespace with loopback, a mount namespace and a host name; no serial line.
 
     ``binds``: file outside -> path where the inside sees it instead.
     """
@@ -93,8 +93,13 @@ def create(name: str, *, hostname: str, binds: dict[Path, Path]) -> Namespaces:
         _check(_libc.unshare(CLONE_NEWNS), "unshare(CLONE_NEWNS)")
         _mount(None, "/", None, MS_REC | MS_PRIVATE)
         _mount("sysfs", "/sys", "sysfs", 0)  # /sys/class/net shows those of its namespace
+        for device in Path("/dev").glob("watchdog*"):
+            # Directors of the lab are killed: they must not arm what resets the machine.
+            _mount(os.devnull, str(device), None, MS_BIND)
         for source, target in binds.items():
             _mount(str(source), str(target), None, MS_BIND)
+        for line in Path("/dev").glob("ttyS*"):  # directors would talk to this machine's console
+            _mount("/dev/null", str(line), None, MS_BIND)
         socket.sethostname(hostname)
         opened = [
             os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)

@@ -21,8 +21,6 @@ import os
 import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import tempfile
 import time
@@ -31,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from tests.lab import namespaces
+from tests.lab import bridge_port, namespaces
 from tests.lab.namespaces import Namespaces
 
 T = TypeVar("T")
@@ -39,17 +37,6 @@ T = TypeVar("T")
 NAME_PREFIX: Final = "heartbus"
 RUN_TIMEOUT_S: Final = 30.0
 SWITCH_ROOM: Final = "switches"
-
-# linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_bridge.h
-NLMSG_HEADER: Final = struct.Struct("=IHHII")
-NLM_F_REQUEST: Final = 1
-NLM_F_ACK: Final = 4
-RTM_SETLINK: Final = 19
-IFLA_PROTINFO: Final = 12
-IFLA_BRPORT_STATE: Final = 1
-NLA_F_NESTED: Final = 0x8000
-BR_STATE_DISABLED: Final = 0
-BR_STATE_FORWARDING: Final = 3
 
 _host_numbers = itertools.count(1)  # several labs of one process must not collide
 
@@ -287,19 +274,14 @@ class Switch:
         taking the port off the bridge would wait for the whole machine (RCU), some seconds in
         the lab kernel.
         """
-        state = BR_STATE_FORWARDING if forwarding else BR_STATE_DISABLED
+        state = bridge_port.FORWARDING if forwarding else bridge_port.DISABLED
+        orders = {bridge_port.STATE: state}
+        self._room.call(lambda: bridge_port.order(ports, orders))
 
-        def send() -> None:
-            orders = b"".join(_port_state(socket.if_nametoindex(port), state) for port in ports)
-            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as route:
-                route.send(orders)
-                for _ in ports:
-                    answer = route.recv(4096)
-                    error = struct.unpack_from("=i", answer, NLMSG_HEADER.size)[0]
-                    if error:
-                        raise OSError(-error, f"port state of switch {self.name}")
-
-        self._room.call(send)
+    def set_port_one_way(self, port: str, *, hears: bool, is_heard: bool) -> None:
+        """Let packets from a port, or packets to it, vanish; the other way they pass."""
+        orders = bridge_port.one_way(hears=hears, is_heard=is_heard)
+        self._room.call(lambda: bridge_port.order([port], orders))
 
 
 class Link:
@@ -317,9 +299,14 @@ class Link:
         """Let every packet vanish, both ways, from now on; idempotent."""
         set_links([self], whole=False)
 
+    def cut_one_way(self, *, hears: bool) -> None:
+        """Let packets vanish one way: the host ``hears`` and is not heard, or the reverse."""
+        self.switch.set_port_one_way(self.port, hears=hears, is_heard=not hears)
+
     def heal(self) -> None:
         """Let packets pass again; idempotent."""
         set_links([self], whole=True)
+        self.switch.set_port_one_way(self.port, hears=True, is_heard=True)
 
 
 def set_links(links: Sequence[Link], *, whole: bool) -> None:
@@ -328,15 +315,6 @@ def set_links(links: Sequence[Link], *, whole: bool) -> None:
         links[0].switch.set_ports([link.port for link in links], forwarding=whole)
     for link in links:
         link.whole = whole
-
-
-def _port_state(index: int, state: int) -> bytes:
-    """Return RTM_SETLINK with IFLA_PROTINFO { IFLA_BRPORT_STATE } (linux/if_link.h)."""
-    inner = struct.pack("=HHB3x", 5, IFLA_BRPORT_STATE, state)
-    nested = struct.pack("=HH", 4 + len(inner), IFLA_PROTINFO | NLA_F_NESTED) + inner
-    body = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, index, 0, 0) + nested
-    flags = NLM_F_REQUEST | NLM_F_ACK
-    return NLMSG_HEADER.pack(NLMSG_HEADER.size + len(body), RTM_SETLINK, flags, index, 0) + body
 
 
 class Lab:

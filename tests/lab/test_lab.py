@@ -55,6 +55,30 @@ def test_hosts_hear_each_other_until_the_cable_is_cut_and_again_when_healed(lab:
     assert hears(alice, bob, wait_s=ANSWER_MAX_S)
 
 
+def test_a_host_has_none_of_the_serial_lines_of_this_machine(lab: Lab) -> None:
+    alice = lab.host("alice")
+    devices = alice.call(lambda: [path.stat().st_rdev for path in Path("/dev").glob("ttyS*")])
+    assert len(devices) == len(list(Path("/dev").glob("ttyS*")))
+    assert set(devices) <= {os.stat("/dev/null").st_rdev}
+
+
+def test_a_cable_cut_one_way_lets_the_other_way_pass(lab: Lab) -> None:
+    alice, bob, cable = two_hosts(lab)
+    back = next(link for link in lab.links if link.host is alice)
+    # Static neighbours: ARP needs both ways and is not what is asked here.
+    alice.ip(f"neigh add 192.0.2.2 lladdr {cable.mac} dev eth0 nud permanent")
+    assert hears(alice, bob, wait_s=ANSWER_MAX_S)
+    for link, hears_itself in ((cable, False), (back, True)):
+        link.cut_one_way(hears=hears_itself)
+        assert not hears(alice, bob, wait_s=0.2)
+        link.heal()
+        assert hears(alice, bob, wait_s=ANSWER_MAX_S)
+    for link, hears_itself in ((cable, True), (back, False)):
+        link.cut_one_way(hears=hears_itself)
+        assert hears(alice, bob, wait_s=ANSWER_MAX_S)
+        link.heal()
+
+
 def carrier(host: Host) -> str:
     return host.call(lambda: Path("/sys/class/net/eth0/carrier").read_text().strip())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from heartbus import log
@@ -26,7 +26,8 @@ from heartbus.model import (
 )
 from heartbus.testing import MemoryBus, MemoryHub
 from heartbus_membership import leases as files
-from heartbus_membership.links import Received
+from heartbus_membership.icmp import Address
+from heartbus_membership.links import Links, Received
 from heartbus_membership.service import MembershipService
 from heartbus_membership.snapshot import LinkCondition
 
@@ -75,7 +76,7 @@ class FakeNetwork:
 
 
 class FakeLinks:
-    """One broadcast link. ``plugged``: the cable; ``sent``: all that was sent."""
+    """One broadcast link. ``plugged``: the cable; ``sent``, ``relayed``: all that was."""
 
     def __init__(self, network: FakeNetwork) -> None:
         self._network = network
@@ -83,6 +84,10 @@ class FakeLinks:
         self._waiting: list[Received] = []
         self.plugged = True
         self.sent: list[bytes] = []
+        self.problem: str | None = None
+        self.repairs = 0
+        self.lost: dict[str, int] = {}
+        self.relayed: list[tuple[bytes, str, int]] = []
 
     def open(self, readable: Callable[[], None]) -> None:
         self._readable = readable
@@ -94,23 +99,74 @@ class FakeLinks:
                 if links.plugged:
                     links.arrive(datagram)
 
-    def arrive(self, datagram: bytes) -> None:
+    def arrive(self, datagram: bytes, *, hops: int = 0) -> None:
         """Let a datagram wait in the socket."""
-        self._waiting.append(Received(datagram=datagram, link="bcast:eth1", source="10.0.0.9"))
+        received = Received(datagram=datagram, link="bcast:eth1", source="10.0.0.9", hops=hops)
+        self._waiting.append(received)
         self._readable()
 
     def drain(self) -> list[Received]:
         waiting, self._waiting = self._waiting, []
         return waiting
 
+    def relay(self, datagram: bytes, *, origin: str, heard_on: str, hops: int) -> None:
+        self.relayed.append((datagram, heard_on, hops))
+
+    def dropped(self) -> dict[str, int]:
+        return self.lost
+
     async def repair(self) -> None:
-        return None
+        self.repairs += 1
 
     def conditions(self) -> tuple[LinkCondition, ...]:
-        return (LinkCondition(name="bcast:eth1", usable=True, problem=None),)
+        usable = self.problem is None
+        return (LinkCondition(name="bcast:eth1", usable=usable, problem=self.problem),)
 
     def close(self) -> None:
         self._readable = lambda: None
+
+
+@dataclass(slots=True)
+class FakeIcmp:
+    """Answers for those who are in ``answering``; ``refused``: what opening says."""
+
+    answering: set[Address] = field(default_factory=set)
+    refused: str | None = None
+    asked: list[Address] = field(default_factory=list)
+    forgotten: list[Address] = field(default_factory=list)
+    opened: set[str] = field(default_factory=set)
+    waiting: list[Address] = field(default_factory=list)
+    unreachable: bool = False
+    closed: bool = False
+    readable: Callable[[], None] = lambda: None
+
+    def open(self, *, ipv4: bool, ipv6: bool, readable: Callable[[], None]) -> str | None:
+        self.readable = readable
+        if self.refused is None:
+            self.opened |= {name for name, wanted in (("4", ipv4), ("6", ipv6)) if wanted}
+        return self.refused
+
+    def can_ask(self, address: Address) -> bool:
+        return ("6" if address.is_ipv6 else "4") in self.opened
+
+    def ask(self, address: Address) -> str | None:
+        self.asked.append(address)
+        if self.unreachable:
+            return f"sending to {address.text}: Network is unreachable"
+        if address in self.answering:
+            self.waiting.append(address)
+            asyncio.get_running_loop().call_soon(self.readable)
+        return None
+
+    def drain(self) -> list[Address]:
+        waiting, self.waiting = self.waiting, []
+        return waiting
+
+    def forget(self, address: Address) -> None:
+        self.forgotten.append(address)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeVip:
@@ -165,16 +221,23 @@ class Bench:
         self.hub = MemoryHub()
         self.directors: list[RunningDirector] = []
 
-    def start(self, name: str, cluster: Cluster, *, vip: FakeVip | None = None) -> RunningDirector:
-        """Start the membership of a director, and its vip unless one is given."""
+    def start(
+        self,
+        name: str,
+        cluster: Cluster,
+        *,
+        vip: FakeVip | None = None,
+        links: Links | None = None,
+    ) -> RunningDirector:
+        """Start the membership of a director, and its vip and its links unless they are given."""
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         loop = asyncio.get_running_loop()
         bus = self.hub.bus(node=name, service="membership", clock=loop.time)
         if vip is None:
             vip = FakeVip(self.hub.bus(node=name, service="vip", clock=loop.time))
-        links = self.network.port(name)
-        state_file = files.StateFile(directory)
+        port = self.network.port(name)
+        state_file = files.StateFile(directory, boot_id="boot")
         service = MembershipService(
             node=name,
             cluster=cluster,
@@ -182,7 +245,7 @@ class Bench:
             incarnation=state_file.next_incarnation(wall_ms=1),
             boot_id="boot",
             bus=bus,
-            links=links,
+            links=links or port,
             lease_file=files.LeaseFile(directory, boot_id="boot"),
             state_file=state_file,
             log=log.logger(node=name),
@@ -194,7 +257,7 @@ class Bench:
             vip.hold(report.groups[0].status, report.groups[0].epoch)
 
         task = loop.create_task(service.run(stopping, on_ready=ready))
-        director = RunningDirector(name, service, bus, vip, links, stopping, task, directory)
+        director = RunningDirector(name, service, bus, vip, port, stopping, task, directory)
         self.directors.append(director)
         return director
 

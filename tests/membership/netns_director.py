@@ -1,15 +1,17 @@
 """A membership with real sockets and a bus in memory; prints each event. Run in a namespace.
 
-Usage: python -m tests.membership.netns_director NAME DIRECTORY
+Usage: python -m tests.membership.netns_director NAME DIRECTORY LINKS
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -18,20 +20,28 @@ from heartbus import log, runner
 from heartbus.codec import field_names
 from heartbus.config.digest import config_digest
 from heartbus.events import DirectorStatus, Event
-from heartbus.model import BroadcastLink, Timers, UnicastLink
+from heartbus.model import BroadcastLink, HeartbeatLink, MulticastLink, Timers, UnicastLink
 from heartbus.runner import MachineError
 from heartbus.testing import MemoryBus, MemoryHub
 from heartbus_membership import leases as files
-from heartbus_membership.links import UdpLinks
+from heartbus_membership.media import links_of
 from heartbus_membership.service import MembershipService
 from tests.membership.fakes import FakeVip, cluster_of
 
 TIMERS = Timers(keepalive_s=0.05, warntime_s=0.2, deadtime_s=0.4, initdead_s=5.0)
-LINKS = (
+PAIR = (
     BroadcastLink(interface="eth1"),
     UnicastLink(interface="eth2", peer="10.93.2.1"),
     UnicastLink(interface="eth2", peer="10.93.2.2"),
 )
+PEERS = ("10.93.1.1", "10.93.1.2", "fe80::1", "fe80::2", "fd93:1::1", "fd93:1::2")
+EVERY_KIND: tuple[HeartbeatLink, ...] = (
+    BroadcastLink(interface="eth1"),
+    MulticastLink(interface="eth1", group="239.0.0.1", loop=True),
+    MulticastLink(interface="eth1", group="ff02::4:1"),
+    *(UnicastLink(interface="eth1", peer=peer) for peer in PEERS),
+)
+LINKS = {"pair": PAIR, "every-kind": EVERY_KIND}
 
 
 def say(line: dict[str, object]) -> None:
@@ -49,13 +59,15 @@ class PrintingBus(MemoryBus):
         return super().publish(event, cause=cause)
 
 
-async def main(name: str, directory: Path) -> None:
+async def main(name: str, directory: Path, links: Sequence[HeartbeatLink]) -> None:
     """Run until SIGTERM."""
     hub, cluster = MemoryHub(), cluster_of("a", "b", timers=TIMERS)
+    membership = dataclasses.replace(cluster.membership, links=tuple(links))
+    cluster = dataclasses.replace(cluster, membership=membership)
     bus = PrintingBus(hub, node=name, service="membership", clock=time.monotonic)
     hub.buses.append(bus)
     vip = FakeVip(hub.bus(node=name, service="vip", clock=time.monotonic))
-    state_file = files.StateFile(directory)
+    state_file = files.StateFile(directory, boot_id=files.read_boot_id())
     service = MembershipService(
         node=name,
         cluster=cluster,
@@ -63,7 +75,7 @@ async def main(name: str, directory: Path) -> None:
         incarnation=state_file.next_incarnation(wall_ms=time.time_ns() // 1_000_000),
         boot_id=files.read_boot_id(),
         bus=bus,
-        links=UdpLinks(LINKS),
+        links=links_of(cluster),
         lease_file=files.LeaseFile(directory, boot_id=files.read_boot_id()),
         state_file=state_file,
         log=log.logger(node=name),
@@ -82,7 +94,14 @@ async def main(name: str, directory: Path) -> None:
             if peer.status is DirectorStatus.ALIVE:
                 heard = [link.name for link in state.links if link.heard]
                 problems = {link.name: link.problem for link in state.links}
-                say({"kind": "links", "heard": heard, "problems": problems})
+                say(
+                    {
+                        "kind": "links",
+                        "heard": heard,
+                        "problems": problems,
+                        "dropped": state.dropped,
+                    }
+                )
             await asyncio.sleep(0.1)
 
     async with asyncio.TaskGroup() as tasks:
@@ -95,6 +114,6 @@ if __name__ == "__main__":
     log.configure(level="info")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         try:
-            loop.run(main(sys.argv[1], Path(sys.argv[2])))
+            loop.run(main(sys.argv[1], Path(sys.argv[2]), LINKS[sys.argv[3]]))
         except* MachineError as group:
             sys.exit(runner.fail("netns_director", group.exceptions[0], runner.EXIT_MACHINE))

@@ -11,7 +11,7 @@ from heartbus_membership.claims import Claim, Phase
 from heartbus_membership.hearing import Dropped, Heard, Hearing
 from heartbus_membership.replay import WINDOW_BEATS, Novelty, ReplayGuard
 from heartbus_membership.signing import Keyring
-from heartbus_membership.wire import Heartbeat, encode, group_id
+from heartbus_membership.wire import Heartbeat, encode, name_id
 
 RING = Keyring(
     Authentication(signing_key=1, keys=(AuthKey(id=1, method=AuthMethod.SHA256, secret=b"secret"),))
@@ -26,7 +26,7 @@ BEAT = Heartbeat(
     leaving=False,
     deadtime_ms=300,
     config_digest=bytes(8),
-    claims=((group_id("vip"), HELD), (group_id("unknown to us"), HELD)),
+    claims=((name_id("vip"), HELD), (name_id("unknown to us"), HELD)),
 )
 
 
@@ -36,7 +36,7 @@ def hearing() -> Hearing:
         incarnation=77,
         peers=["b", "c"],
         keyring=RING,
-        groups_by_id={group_id("vip"): "vip"},
+        groups_by_id={name_id("vip"): "vip"},
     )
 
 
@@ -51,7 +51,9 @@ def test_a_copy_on_another_link_is_no_news() -> None:
     ears = hearing()
     ears.judge(encode(BEAT, RING), link="l1")
     heard = ears.judge(encode(BEAT, RING), link="l2")
-    assert heard == Heard(peer="b", link="l2", leaving=False, report=None)
+    assert heard == Heard(
+        peer="b", link="l2", incarnation=10, sequence=5, leaving=False, report=None
+    )
 
 
 @pytest.mark.parametrize(

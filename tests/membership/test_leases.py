@@ -39,7 +39,7 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_full_disk_leaves_the_old_epochs_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = StateFile(tmp_path)
+    state = StateFile(tmp_path, boot_id="boot")
     incarnation = state.next_incarnation(wall_ms=7)
     before = (tmp_path / "membership.json").read_bytes()
     monkeypatch.setattr(os, "write", at_most(7, then_full=True))
@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_the_old_epochs_and_says_so(
         state.remember_epoch("www", 3)
     monkeypatch.undo()
     assert (tmp_path / "membership.json").read_bytes() == before
-    assert StateFile(tmp_path).next_incarnation(wall_ms=1) == incarnation + 1
+    assert StateFile(tmp_path, boot_id="boot").next_incarnation(wall_ms=1) == incarnation + 1
 
 
 def test_a_full_disk_leaves_no_lease_to_be_read(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from heartbus.events import (
     DirectorStatus,
@@ -21,10 +22,14 @@ from heartbus.events import (
     NodeDead,
     NodeLate,
     NodeLeft,
+    PingNodeUp,
+    PingStatus,
 )
-from heartbus.model import ScriptResource
+from heartbus.model import PingNode, ScriptResource
 from heartbus_membership import leases as files
+from heartbus_membership import pinging
 from heartbus_membership import service as shell
+from heartbus_membership.icmp import Address
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import decode
 from tests.membership.fakes import (
@@ -32,6 +37,7 @@ from tests.membership.fakes import (
     GROUP,
     KEYS,
     Bench,
+    FakeIcmp,
     RunningDirector,
     bench,
     cluster_of,
@@ -78,6 +84,16 @@ async def test_two_directors_hear_each_other_and_the_preferred_one_is_granted(
     assert not holds(second)
 
 
+async def test_heartbeats_leave_on_every_keepalive_and_none_is_passed_over(table: Bench) -> None:
+    timers = replace(FAST, keepalive_s=0.05, deadtime_s=0.5)
+    alone = table.start("a", cluster_of("a", "b", timers=timers))
+    await until(lambda: bool(alone.links.sent))
+    alone.links.plugged = False  # not even its own broadcast wakes it up
+    before = len(alone.links.sent)
+    await asyncio.sleep(20 * timers.keepalive_s)
+    assert 17 <= len(alone.links.sent) - before <= 21
+
+
 async def test_death_is_taken_over_and_the_grant_names_its_cause(table: Bench) -> None:
     first, second = await pair(table)
     first.vip.bus.disconnect()  # the whole host is gone
@@ -118,6 +134,16 @@ async def test_clean_stop_waits_for_vip_and_is_taken_over_at_once(table: Bench) 
     await first.task
     assert written(first).leases == ()
     assert any(isinstance(e, NodeLeft) for e in second.bus.published)
+
+
+async def test_a_stop_of_vip_alone_is_taken_over_while_membership_stays(table: Bench) -> None:
+    first, second = await pair(table)
+    await until(lambda: state(first).directors[1].ready)
+    first.vip.hold(HoldStatus.RELEASED, 1, stopping=True)  # one report says both, and is the last
+    took_s = await until(lambda: holds(second))
+    assert took_s < FAST.deadtime_s / 2
+    assert not first.task.done()
+    assert not any(isinstance(e, NodeLeft) for e in second.bus.published)
 
 
 async def scripted_pair(table: Bench) -> tuple[RunningDirector, RunningDirector]:
@@ -183,6 +209,47 @@ async def test_garbage_and_replays_are_counted_and_change_nothing(table: Bench) 
     assert state(second).directors[1].status is DirectorStatus.ALIVE
 
 
+async def test_a_problem_of_a_link_is_told_once_and_its_end_too(
+    table: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "REPAIR_PERIOD_S", 0.005)
+    with structlog.testing.capture_logs() as lines:
+        a = table.start("a", cluster_of("a", "b"))
+        for a.links.problem in ("interface eth1: No such device", None):
+            wanted = a.links.repairs + 5
+            await until(lambda: a.links.repairs >= wanted)  # noqa: B023  # awaited here
+            assert state(a).links[0].problem == a.links.problem
+    assert [
+        (line["event"], line["link"], line["problem"])
+        for line in lines
+        if line["event"].startswith("link.")
+    ] == [
+        ("link.unusable", "bcast:eth1", "interface eth1: No such device"),
+        ("link.usable", "bcast:eth1", None),
+    ]
+
+
+async def test_what_links_lost_is_told_with_what_was_not_believed(table: Bench) -> None:
+    a = table.start("a", cluster_of("a", "b"))
+    a.links.lost["line-noise"] = 3
+    a.links.arrive(b"noise")
+    await until(lambda: state(a).dropped == {"alien": 1, "line-noise": 3})
+
+
+async def test_what_came_over_a_line_goes_on_once_and_what_is_not_believed_never(
+    table: Bench,
+) -> None:
+    c = table.start("c", cluster_of("a", "b", "c"))
+    await until(lambda: len(c.links.sent) > 3)
+    await c.kill()
+    a = table.start("a", cluster_of("a", "b", "c"))
+    first, second, third = c.links.sent[:3]
+    for datagram, hops in ((first, 4), (first, 4), (second[:-1], 4), (second, 0), (third, 1)):
+        a.links.arrive(datagram, hops=hops)
+    await until(lambda: state(a).dropped == {"forged": 1, "replayed": 1})
+    assert a.links.relayed == [(first, "bcast:eth1", 3)]
+
+
 async def test_own_broadcast_is_passed_over_in_silence(table: Bench) -> None:
     director = table.start("a", cluster_of("a", "b"))
     await until(lambda: len(director.links.sent) > 3)
@@ -236,3 +303,21 @@ async def test_unwritable_lease_file_does_not_end_the_service(table: Bench) -> N
     (first.directory / "leases.json").mkdir()
     await asyncio.sleep(0.3)
     assert holds(first)
+
+
+async def test_ping_nodes_are_asked_beside_the_heartbeats_and_shown(
+    table: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = Address("192.0.2.254")
+    icmp = FakeIcmp(answering={router})
+    monkeypatch.setattr(pinging, "IcmpSockets", lambda: icmp)
+    cluster = cluster_of("a")
+    nodes = (PingNode(name="router", members=(router.text,)),)
+    membership = replace(cluster.membership, ping_nodes=nodes, deadping_s=0.5)
+    a = table.start("a", replace(cluster, membership=membership))
+    await until(lambda: PingNodeUp in [type(event) for event in a.bus.published])
+    (view,) = state(a).ping_nodes
+    assert (view.name, view.status) == ("router", PingStatus.UP)
+    assert view.members_heard == (router.text,)
+    await a.stop()
+    assert icmp.closed

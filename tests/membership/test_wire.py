@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heartbus.config.validate import PING_MEMBERS_MAX
 from heartbus.model import Authentication, AuthKey, AuthMethod
 from heartbus_membership.claims import Claim, Phase
+from heartbus_membership.pingnodes import Reach
 from heartbus_membership.signing import MAC_BYTES, Keyring
 from heartbus_membership.wire import (
     DATAGRAM_BYTES_MAX,
     EPOCH_HEARD_MAX,
     GROUPS_MAX,
     NODE_BYTES_MAX,
+    VOTERS_MAX,
+    HeardMark,
     Heartbeat,
     WireError,
     decode,
     encode,
-    group_id,
+    name_id,
+    size_bytes,
 )
 
 SIGNED = (AuthMethod.MD5, AuthMethod.SHA1, AuthMethod.SHA256)
@@ -49,6 +56,27 @@ heartbeats = st.builds(
     claims=st.lists(st.tuples(u64, claims), max_size=GROUPS_MAX).map(tuple),
 )
 
+marks = st.builds(HeardMark, peer=u64, incarnation=u64, sequence=u64)
+
+
+@st.composite
+def full_heartbeats(draw: st.DrawFn) -> Heartbeat:
+    """Heartbeats with an extension: voters heard, votes for some of them, ping nodes."""
+    groups = st.lists(st.tuples(u64, claims), max_size=8, unique_by=lambda c: c[0]).map(tuple)
+    beat = replace(draw(heartbeats), claims=draw(groups))
+    heard = draw(st.lists(marks, max_size=VOTERS_MAX, unique_by=lambda m: m.peer).map(tuple))
+    own_id = name_id(beat.node)
+    heard = tuple(mark for mark in heard if mark.peer != own_id)
+    whom = st.sampled_from([own_id, *(mark.peer for mark in heard)])
+    votes = tuple((group, draw(whom)) for group, _ in beat.claims if draw(st.booleans()))
+    configured = draw(st.integers(0, PING_MEMBERS_MAX))
+    reached = draw(st.integers(0, configured))
+    settled = draw(st.booleans())
+    reach = Reach(reached=reached if settled else 0, configured=configured, settled=settled)
+    reach_or_none = draw(st.sampled_from([reach, None]))
+    return replace(beat, heard=heard, votes=votes, reach=reach_or_none)
+
+
 BEAT = Heartbeat(
     node="linuxha1.linux-ha.org",
     incarnation=1_700_000_000_000,
@@ -58,7 +86,7 @@ BEAT = Heartbeat(
     leaving=False,
     deadtime_ms=300,
     config_digest=bytes(range(8)),
-    claims=((group_id("192.168.7.110/24"), Claim(epoch=3, phase=Phase.HELD, candidate=True)),),
+    claims=((name_id("192.168.7.110/24"), Claim(epoch=3, phase=Phase.HELD, candidate=True)),),
 )
 
 
@@ -67,6 +95,54 @@ def test_what_is_encoded_is_decoded(beat: Heartbeat, method: AuthMethod) -> None
     datagram = encode(beat, keyring(method))
     assert decode(datagram, keyring(method)) == beat
     assert len(datagram) <= DATAGRAM_BYTES_MAX
+
+
+@given(full_heartbeats())
+def test_what_is_encoded_in_an_extension_is_decoded(beat: Heartbeat) -> None:
+    ring = keyring(AuthMethod.SHA256)
+    datagram = encode(beat, ring)
+    assert decode(datagram, ring) == beat
+    assert len(datagram) <= size_bytes(
+        name_bytes=len(beat.node),
+        groups=len(beat.claims),
+        others=len(beat.heard),
+        mac_bytes=MAC_BYTES[AuthMethod.SHA256],
+    )
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        b"\x01",  # an item without its length
+        b"\x01\x00\x05abcde",  # no whole number of voters
+        b"\x01\x01\x98" + bytes(408),  # more voters than there may be
+        b"\x03\x00\x02\x01\x02" * 2,  # one kind twice
+        b"\x03\x00\x02\x02\x01",  # more ping nodes reached than there are
+        b"\x03\x00\x09\x01",  # longer than the extension
+        b"\x02\x00\x01\x00",  # a vote for the first of no voters heard
+        b"\x02\x00\x02\xff\xff",  # two votes for one group
+    ],
+)
+def test_an_extension_that_makes_no_sense_is_malformed(extension: bytes) -> None:
+    ring = keyring(AuthMethod.SHA256)
+    body = encode(BEAT, ring)[: -MAC_BYTES[AuthMethod.SHA256] - 2]
+    with pytest.raises(WireError) as refused:
+        decode(ring.sign(body + len(extension).to_bytes(2, "big") + extension), ring)
+    assert refused.value.reason == "malformed"
+
+
+def test_a_vote_for_somebody_unheard_cannot_be_said() -> None:
+    group = BEAT.claims[0][0]
+    with pytest.raises(ValueError, match="not heard"):
+        encode(replace(BEAT, votes=((group, 99),)), keyring(AuthMethod.SHA256))
+
+
+def test_more_than_fits_in_a_datagram_cannot_be_said() -> None:
+    crowd = tuple(HeardMark(peer=n, incarnation=1, sequence=1) for n in range(VOTERS_MAX))
+    many = tuple((n, Claim()) for n in range(GROUPS_MAX))
+    beat = replace(BEAT, claims=many, heard=crowd)
+    with pytest.raises(ValueError, match="fit in a datagram"):
+        encode(beat, keyring(AuthMethod.SHA256))
 
 
 @given(st.binary(max_size=1600), st.sampled_from(AuthMethod))
@@ -108,7 +184,11 @@ def test_every_shortened_datagram_is_refused(draw: st.DataObject) -> None:
 
 @pytest.mark.parametrize("method", AuthMethod)
 def test_one_group_fits_a_serial_line_of_9600_baud(method: AuthMethod) -> None:
-    assert len(encode(BEAT, keyring(method))) < 200
+    peer = HeardMark(peer=1, incarnation=1_700_000_000_000, sequence=7)
+    beat = replace(BEAT, heard=(peer,), reach=Reach(reached=2, configured=2, settled=True))
+    assert len(encode(beat, keyring(method))) < 200
+    without_reach = replace(beat, reach=None)
+    assert len(encode(without_reach, keyring(AuthMethod.SHA256))) == 118, "docs/wire.md says so"
 
 
 def test_bytes_are_as_documented() -> None:
@@ -120,7 +200,7 @@ def test_bytes_are_as_documented() -> None:
     )
     assert datagram[34:55] == b"linuxha1.linux-ha.org"
     assert datagram[55:56] == b"\x01"
-    assert datagram[56:64] == group_id("192.168.7.110/24").to_bytes(8, "big")
+    assert datagram[56:64] == name_id("192.168.7.110/24").to_bytes(8, "big")
     assert datagram[64:75].hex(" ") == "00 00 00 00 00 00 00 03 81 00 00"
     assert len(datagram) == 75 + MAC_BYTES[AuthMethod.CRC]
 
@@ -128,7 +208,7 @@ def test_bytes_are_as_documented() -> None:
 def test_an_extension_of_a_newer_sender_is_skipped() -> None:
     ring = keyring(AuthMethod.SHA256)
     body = encode(BEAT, ring)[: -MAC_BYTES[AuthMethod.SHA256] - 2]
-    assert decode(ring.sign(body + b"\x00\x03new"), ring) == BEAT
+    assert decode(ring.sign(body + b"\x00\x06\x99\x00\x03new"), ring) == BEAT
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from heartbus_membership.ownership import (
+from heartbus_membership.readiness import VIP_SILENCE_MARGIN_S
+from heartbus_membership.rules import (
     FAILBACK_SETTLE_S,
     HANDED_OVER_S,
     PREFERRED_WAIT_S,
 )
-from heartbus_membership.readiness import VIP_SILENCE_MARGIN_S
 from tests.simulation.host import KERNEL_LATE_S
 from tests.simulation.setup import SCRIPT_S, SCRIPT_TIMEOUT_S, Setup
 

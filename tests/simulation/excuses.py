@@ -11,7 +11,7 @@ from heartbus_membership.readiness import VIP_SILENCE_MARGIN_S
 from tests.simulation import bounds
 from tests.simulation.conditions import Conditions, Spell
 from tests.simulation.faults import Kind
-from tests.simulation.host import Host
+from tests.simulation.host import KERNEL_LATE_S, Host
 from tests.simulation.setup import SCRIPTED, Mode
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Excuses:
         timers, now_s = self._setup.times.timers, self._cluster.timeline.now_s
         if self.left_s.get(holder.name, -INFINITY) >= self._started_s(holder):
             return True
+        if self._setup.mode is Mode.MAJORITY:
+            return self._may_lapse(holder) or self._was_unheard(taker, holder)
         healed_s = bounds.healed_s(self._setup)
         if (
             max(self._raced_s(taker, holder, group), self._misled_s(holder, taker))
@@ -122,6 +124,8 @@ class Excuses:
         fails_back = self._setup.failback and preferred != host.name
         if stops or rivals or fails_back or host.name in self.failed:
             return True
+        if self._setup.mode is Mode.MAJORITY and self._may_lapse(host):
+            return True
         vip, now_s = self._conditions.vip[host.name], self._cluster.timeline.now_s
         if host.vip is not None and host.vip.asked_to_stop:
             return True
@@ -136,15 +140,78 @@ class Excuses:
         stopped = any(f.kind is Kind.VIP_STOP for f in host.vip_down if hasattr(f, "kind"))
         return stopped or ((not vip.good or lately) and away_s > silent_s - bounds.SLACK_S)
 
+    def _may_lapse(self, host: Host) -> bool:
+        """Majority: whether too few voters could renew a lease of this host lately."""
+        conditions, now_s = self._conditions, self._cluster.timeline.now_s
+        window_s = 2 * bounds.majority_s(self._setup) + self._setup.times.timers.deadtime_s
+
+        def bad(*spells: Spell) -> bool:
+            return any(not s.good or now_s - s.bad_to_s < window_s for s in spells)
+
+        if bad(conditions.host[host.name], conditions.membership[host.name]):
+            return True
+        others = [other.name for other in self._hosts if other is not host]
+        able = sum(
+            not bad(
+                conditions.host[other],
+                conditions.membership[other],
+                conditions.disk[other],
+                conditions.links[host.name, other],
+                conditions.links[other, host.name],
+            )
+            for other in others
+        )
+        return able < (len(others) + 1) // 2
+
+    def _was_unheard(self, taker: Host, holder: Host) -> bool:
+        """Majority: whether the taker had reason to ask, and the voters to let a promise run out.
+
+        Both may be a while ago: asking takes as long as the promises to the old holder.
+        """
+        timers = self._setup.times.timers
+        window_s = 3 * bounds.majority_s(self._setup) + timers.deadtime_s
+        now_s, conditions = self._cluster.timeline.now_s, self._conditions
+        silences = (
+            conditions.links[holder.name, taker.name],
+            conditions.host[holder.name],
+            conditions.membership[holder.name],
+        )
+        return any(not s.good or now_s - s.bad_to_s < window_s for s in silences)
+
+    def _majority_dual_until_s(self, one: Host, other: Host) -> float:
+        """Majority: an address outlives its lease only where nobody removes it.
+
+        Leases never overlap, so only a vip or a host that did not run leaves one behind; and a
+        suspended host, whose clock stands, thinks that it has its lease until it wakes.
+        """
+        for host in (one, other):
+            asleep = self._conditions.host[host.name]
+            if host.name in self.suspended and not asleep.good:
+                return INFINITY
+        left_s = self._setup.times.lifetime_s + KERNEL_LATE_S + bounds.SLACK_S
+        spells = [self._conditions.vip[h.name] for h in (one, other)]
+        spells += [self._conditions.host[h.name] for h in (one, other)]
+        ends = [
+            max(s.bad_from_s + left_s, s.bad_to_s + bounds.SLACK_S if s.good else -INFINITY)
+            for s in spells
+        ]
+        # Who was suspended learns from the first heartbeat of the other one that time has passed.
+        ends += [
+            self._conditions.host[h.name].bad_to_s + bounds.healed_s(self._setup)
+            for h in (one, other)
+            if h.name in self.suspended
+        ]
+        return max(ends)
+
     # --- two holders -----------------------------------------------------------------------------
 
     def dual_until_s(self, one: Host, other: Host, group: str) -> float:
         """Return until when both may answer, for all that went wrong between them."""
         if self._setup.mode is Mode.PAIR_STRICT:
             return -INFINITY
+        if self._setup.mode is Mode.MAJORITY:
+            return self._majority_dual_until_s(one, other)
         restored_s = max(self._restored_s(one, other), self._raced_s(one, other, group))
-        if restored_s == INFINITY and self._setup.mode is Mode.MAJORITY:
-            return self._conditions.parted_s(one, other) + bounds.majority_s(self._setup)
         if restored_s == INFINITY:
             return INFINITY
         withdrawn_s = self._withdrawn_s(one, other, group)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from heartbus.events import Lease, VipState
+from heartbus_membership.claims import Vote
 from heartbus_vip.news import LeaseNews
 from tests.simulation.clock import HostClock, Timeline
 
@@ -48,6 +49,17 @@ class Disk:
     epochs: dict[str, int] = field(default_factory=dict)
     synced: dict[str, int] = field(default_factory=dict)
     full: bool = False
+    votes: dict[str, Vote] | None = None
+
+    def votes_of_this_boot(self) -> dict[str, Vote] | None:
+        """As ``StateFile.votes``, for a process that starts; from now on its own are added."""
+        earlier, self.votes = self.votes, dict(self.votes or {})
+        return earlier
+
+    def remember_vote(self, group: str, vote: Vote) -> None:
+        """As ``StateFile.remember_vote``."""
+        self._may_write()
+        self.votes = {**(self.votes or {}), group: vote}
 
     def next_incarnation(self, *, wall_ms: int) -> int:
         """As ``StateFile.next_incarnation``: that write alone is durable."""
@@ -68,6 +80,7 @@ class Disk:
     def lose_all(self) -> None:
         """The file is gone."""
         self.incarnation, self.epochs, self.synced = 0, {}, {}
+        self.votes = None
 
     def _may_write(self) -> None:
         if self.full:
@@ -101,6 +114,7 @@ class Leases:
     def clear(self) -> None:
         """A boot empties the runtime directory."""
         self._content = None
+        self._disk.votes = None  # they may not have reached the disk
 
 
 class Host:

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Final
 from heartbus.events import DirectorStatus, Lease, NodeDead, NodeLate, NodeLeft, VipState
 from heartbus.model import Authentication, AuthKey, AuthMethod
 from heartbus_membership import snapshot
-from heartbus_membership.claims import Effect, Grant, GroupRule, PersistEpoch, Revoke, SendHeartbeat
+from heartbus_membership.claims import (
+    Effect,
+    Grant,
+    GroupRule,
+    PersistEpoch,
+    PersistVote,
+    Revoke,
+    SendHeartbeat,
+    Vote,
+)
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.leases import as_standing
@@ -34,7 +43,7 @@ from heartbus_membership.service import (
     TICK_S_MAX,
 )
 from heartbus_membership.signing import Keyring
-from heartbus_membership.wire import Heartbeat, encode, group_id
+from heartbus_membership.wire import Heartbeat, encode, name_id
 from heartbus_vip.news import LeaseNews
 from tests.simulation.bus import STATE_PERIOD_S
 from tests.simulation.host import DiedError, DiskFullError, Host
@@ -45,7 +54,7 @@ if TYPE_CHECKING:
 
 KEY: Final = AuthKey(id=1, method=AuthMethod.SHA256, secret=b"of the simulation")
 KEYRING: Final = Keyring(Authentication(signing_key=1, keys=(KEY,)))
-GROUP_IDS: Final = {name: group_id(name) for name in GROUPS}
+GROUP_IDS: Final = {name: name_id(name) for name in GROUPS}
 DIGEST: Final = bytes(8)
 
 
@@ -84,6 +93,8 @@ class MembershipProcess:
             started_s=now_s,
             epochs=dict(host.disk.epochs),
             standing=[as_standing(lease) for lease in standing],
+            incarnation=self.incarnation,
+            votes=host.disk.votes_of_this_boot(),
             **setup.takeover_options,
         )
         self.hearing = Hearing(
@@ -97,6 +108,7 @@ class MembershipProcess:
         self._next_tick_s = self._next_beat_s = self._due_s = now_s
         self._next_state_s = now_s
         self._sequence = 0
+        self._unwritten: dict[str, Vote] = {}
         self._send_wanted = self._again = self._state_wanted = False
         self._leases_changed = True
         self._leases_written_s = float("-inf")
@@ -164,8 +176,7 @@ class MembershipProcess:
 
     def _turn(self, *, due_s: float) -> None:
         now_s = self._host.clock.now_s
-        if now_s - due_s > self._timers.keepalive_s:
-            self.detector.own_stall(now_s=now_s)
+        if self.detector.turned(late_s=max(0.0, now_s - due_s), now_s=now_s):
             self._cluster.counts["own stall"] += 1
         while self._host.datagrams:
             datagram, link, _ = self._host.datagrams.popleft()
@@ -203,8 +214,11 @@ class MembershipProcess:
             now_s=now_s,
         )
         self._announce(events, now_s)
-        if not heard.leaving:
-            self._carry_out(self.ownership.peer_heard(heard.peer, heard.report, now_s=now_s))
+        if heard.leaving:
+            effects = self.ownership.peer_left(heard.peer, heard.report, cause=None, now_s=now_s)
+        else:
+            effects = self.ownership.peer_heard(heard.peer, heard.report, now_s=now_s)
+        self._carry_out(effects)
 
     def _announce(self, events: Iterable[NodeEvent], now_s: float) -> None:
         for event in events:
@@ -217,7 +231,8 @@ class MembershipProcess:
                 case NodeDead():
                     status = DirectorStatus.DEAD
                 case NodeLeft():
-                    status = DirectorStatus.LEFT
+                    self._cluster.note(f"{self._host.name}: {event.director} left")
+                    continue
                 case _:
                     continue
             self._cluster.note(f"{self._host.name}: {event.director} is {status}")
@@ -231,6 +246,9 @@ class MembershipProcess:
                 case PersistEpoch():
                     self._host.step("persist")
                     self._remember(effect)
+                case PersistVote():
+                    self._host.step("persist")
+                    self._unwritten[effect.group] = effect.vote
                 case Grant():
                     self._host.step("grant")
                     self._leases_changed = self._state_wanted = True
@@ -250,6 +268,14 @@ class MembershipProcess:
         except DiskFullError:
             self._cluster.counts["epoch unwritten"] += 1
 
+    def _write_votes(self) -> None:
+        for group, vote in list(self._unwritten.items()):
+            try:
+                self._host.disk.remember_vote(group, vote)
+                del self._unwritten[group]
+            except DiskFullError:
+                self._cluster.counts["vote unwritten"] += 1
+
     def _write_leases(self, now_s: float) -> None:
         leases = self._leases()
         renewal_due = bool(leases) and now_s - self._leases_written_s >= LEASE_WRITE_PERIOD_S
@@ -267,7 +293,9 @@ class MembershipProcess:
         self._host.step("send")
         self._sequence += 1
         self._send_wanted = False
-        self._next_beat_s = now_s + self._timers.keepalive_s
+        self._write_votes()
+        period_s = self._timers.keepalive_s
+        self._next_beat_s = max(min(self._next_beat_s, now_s), now_s - period_s / 2) + period_s
         claims = self.ownership.claims(now_s=now_s)
         beat = Heartbeat(
             node=self._host.name,
@@ -279,7 +307,15 @@ class MembershipProcess:
             deadtime_ms=round(self._timers.deadtime_s * 1000),
             config_digest=DIGEST,
             claims=tuple((GROUP_IDS[name], claim) for name, claim in claims.items()),
+            heard=self.hearing.marks(),
+            votes=tuple(
+                (GROUP_IDS[name], name_id(whom))
+                for name, whom in self.ownership.votes(now_s=now_s).items()
+                if name not in self._unwritten
+            ),
         )
+        self.hearing.own_sequence = self._sequence
+        self.ownership.beat_sent(self._sequence, now_s=now_s)
         self._cluster.network.send(self._host.name, encode(beat, KEYRING))
 
     def _leases(self) -> tuple[Lease, ...]:

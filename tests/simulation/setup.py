@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heartbus.model import (
+    EXPIRY_TAIL_S,
     AddressResource,
     Resource,
     ResourceGroup,
@@ -32,11 +33,10 @@ class Mode(enum.StrEnum):
 
     PAIR_FAST = "pair-fast"
     PAIR_STRICT = "pair-strict"
-    THREE_FAST = "three-fast"
     MAJORITY = "majority"
 
 
-MODES_PLAYED: Final = (Mode.PAIR_FAST, Mode.PAIR_FAST, Mode.THREE_FAST)
+MODES_PLAYED: Final = (Mode.PAIR_FAST, Mode.PAIR_FAST, Mode.MAJORITY)
 """The modes that seeds draw from, each as often as it stands here: those that ``Ownership`` has."""
 
 
@@ -124,16 +124,8 @@ class Setup:
     @property
     def takeover_options(self) -> dict[str, Any]:
         """What ``Ownership`` is told of the mode, beyond what the fast pair needs."""
-        if self.mode in (Mode.PAIR_FAST, Mode.THREE_FAST):
-            return {}
-        from heartbus import model  # the enumeration comes with the rule itself
-
-        takeover: Any = model.__dict__["Takeover"]
         strict = self.mode is Mode.PAIR_STRICT
-        return {
-            "witnesses": self.witness_names,
-            "takeover": takeover.STRICT if strict else takeover.FAST,
-        }
+        return {"witnesses": self.witness_names, "tail_s": EXPIRY_TAIL_S if strict else 0.0}
 
     def __str__(self) -> str:
         words = [self.mode, self.pace, f"groups={self.groups}", f"links={self.links}"]

@@ -17,7 +17,7 @@ def holds(text: str) -> None:
 
 def test_seed_563_two_directors_take_a_free_group_in_the_same_moment() -> None:
     # Both reach initdead without a bus at once; the conflict ends with the next heartbeats.
-    holds("563 | three-fast usual groups=1 links=1 no-bus")
+    holds("563 | majority usual groups=1 links=1 no-bus")
 
 
 def test_seed_304_a_healed_loser_stops_its_script_before_the_address_goes() -> None:
@@ -36,7 +36,7 @@ def test_seed_883_the_loser_of_a_conflict_says_so_before_its_vip_has_released() 
     # a does not hear c, who has won, and takes what b lets go.
     holds(
         """
-        883 | three-fast lan groups=1 links=1 no-bus
+        883 | majority lan groups=1 links=1 no-bus
         isolate a 15.37-15.87 0
         hang c 15.5-16.5 0
         cut c-a 16.32-18.32 0

@@ -47,9 +47,18 @@ def arguments(directory: Path, config: Path) -> list[str]:
 
 
 @pytest.fixture
-def broken(tmp_path: Path) -> Path:
-    config = tmp_path / "ha.d"
+def classic(tmp_path: Path) -> Path:
+    """The classic files as an administrator has them; git keeps no mode of 600."""
+    config = tmp_path / "classic"
     shutil.copytree(CLASSIC, config)
+    (config / "authkeys").chmod(0o600)
+    return config
+
+
+@pytest.fixture
+def broken(tmp_path: Path, classic: Path) -> Path:
+    config = tmp_path / "ha.d"
+    shutil.copytree(classic, config)
     text = (config / "ha.cf").read_text().replace("deadtime 30", "deadtime soon")
     (config / "ha.cf").write_text(text)
     return config
@@ -73,9 +82,9 @@ def test_config_check_names_file_line_directive_and_what_is_allowed(broken: Path
     assert re.fullmatch(WRONG_DEADTIME, done.stderr), done.stderr
 
 
-def test_an_unknown_node_is_told_which_there_are(tmp_path: Path) -> None:
+def test_an_unknown_node_is_told_which_there_are(classic: Path) -> None:
     done = subprocess.run(
-        [BIN / "heartbus-checker", f"--config={CLASSIC}", "--node=nobody"],
+        [BIN / "heartbus-checker", f"--config={classic}", "--node=nobody"],
         capture_output=True,
         text=True,
         check=False,
@@ -84,9 +93,9 @@ def test_an_unknown_node_is_told_which_there_are(tmp_path: Path) -> None:
     assert "known: linuxha1.linux-ha.org, linuxha2.linux-ha.org" in done.stderr
 
 
-def test_a_port_in_use_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_line_that_says_what_to_do(tmp_path: Path, classic: Path) -> None:
     with socket.create_server(("127.0.0.1", 4222)):
-        done = run([str(BIN / "heartbus"), "up"], tmp_path, CLASSIC)
+        done = run([str(BIN / "heartbus"), "up"], tmp_path, classic)
     assert done.returncode == EXIT_MACHINE
     (line,) = done.stderr.splitlines()
     assert "port 4222: Address already in use; stop what uses it" in line
@@ -119,9 +128,11 @@ def test_a_nats_server_that_is_too_old_is_refused(
             nats_server.find_program()
 
 
-def test_the_generated_configuration_is_one_that_nats_server_accepts(tmp_path: Path) -> None:
+def test_the_generated_configuration_is_one_that_nats_server_accepts(
+    tmp_path: Path, classic: Path
+) -> None:
     conf = tmp_path / "nats-server.conf"
-    cluster = load(str(CLASSIC)).cluster
+    cluster = load(str(classic)).cluster
     conf.write_text(nats_server.configuration(cluster, NODE))
     program = nats_server.find_program()
     done = subprocess.run([program, "-c", conf, "-t"], capture_output=True, text=True, check=False)
@@ -140,13 +151,13 @@ def without_privilege(host: Host, command: Sequence[str]) -> subprocess.Complete
 @pytest.mark.netns
 @pytest.mark.parametrize("name", ["heartbus-membership", "heartbus-vip", "heartbus-ipvs-agent"])
 def test_a_missing_privilege_is_one_line_that_says_what_to_do(
-    lab: Lab, tmp_path: Path, name: str
+    lab: Lab, tmp_path: Path, classic: Path, name: str
 ) -> None:
     host = lab.host("linuxha1")
     lan = lab.switch("lan")
     lab.attach(host, lan, "eth0", "192.168.7.101/24")
     lab.attach(host, lan, "eth1", "10.0.0.1/24")
-    done = without_privilege(host, [str(BIN / name), *arguments(tmp_path, CLASSIC)])
+    done = without_privilege(host, [str(BIN / name), *arguments(tmp_path, classic)])
     assert done.returncode == EXIT_MACHINE, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith(f"{name}: ")]
     assert len(said) == 1, done.stderr

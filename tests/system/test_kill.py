@@ -82,6 +82,7 @@ def echo_configuration(cluster: ClassicCluster) -> Path:
     )
     config = cluster.lab.directory / "heartbus.toml"
     config.write_text(text)
+    config.chmod(0o600)  # it has a secret
     return config
 
 

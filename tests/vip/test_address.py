@@ -200,7 +200,10 @@ def test_a_permanent_address_of_somebody_else_becomes_finite_and_ours(
 
 def test_the_same_address_with_another_mask_is_replaced(host: Host, table: AddressTable) -> None:
     host.ip("addr add 192.168.7.110/32 dev eth0", "addr add 192.168.7.110/16 dev eth1")
-    put(host, table, AddressResource(address=VIP.address, prefix_len=24, interface="eth0"))
+    resource = AddressResource(address=VIP.address, prefix_len=24, interface="eth0")
+    put(host, table, resource)
+    assert ("eth0", 24) in [(a.interface, a.prefix_len) for a in vip(host)]
+    host.call(lambda: table.remove_strays(resource))
     assert [(a.interface, a.prefix_len) for a in vip(host)] == [("eth0", 24)]
 
 

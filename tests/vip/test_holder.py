@@ -660,3 +660,24 @@ def test_a_clean_stop_always_ends_within_its_bound(
     director.advance(10.0)
     assert director.holder.stopped
     assert director.kernel == set()
+
+
+def test_whoever_slept_refreshes_and_takes_nothing_before_membership_wrote_anew() -> None:
+    director = Director(PLAIN)
+    director.grant()
+    assert [a for a, _ in director.holder.wanted(now_s=director.now_s)] == list(PLAIN.addresses)
+    director.now_s += 3.0
+    director.holder.woke(now_s=director.now_s)
+    director.now_s += 0.001
+    assert director.advance(0.0) == []
+    assert director.holder.wanted(now_s=director.now_s) == []
+    director.grant()  # what membership, awake, says now
+    assert [a for a, _ in director.holder.wanted(now_s=director.now_s)] == list(PLAIN.addresses)
+
+
+def test_whoever_slept_does_not_start_on_a_lease_from_before() -> None:
+    director = Director(PLAIN)
+    director.holder.woke(now_s=director.now_s + 1.0)
+    assert director.grant() == []
+    director.now_s += 2.0
+    assert director.grant() != []

@@ -185,6 +185,18 @@ def test_the_address_stays_much_longer_than_its_lifetime_without_a_gap(director:
     assert all(samples)
 
 
+def test_a_lease_is_acted_on_when_it_is_written_not_at_the_next_refresh(
+    director: Director,
+) -> None:
+    director.configure(f'"{VIP}/24"', settings="lifetime = 60\nrefresh = 20")
+    process = director.start()
+    wait_for(logged(process, "service.ready"), of=process)
+    director.lease()
+    wait_for(director.holds, within_s=5.0, of=process)
+    director.revoke()
+    wait_for(lambda: not director.holds(), within_s=5.0, of=process)
+
+
 def test_a_revoked_lease_ends_the_address_at_the_next_tick(director: Director) -> None:
     director.lease()
     process = director.start()

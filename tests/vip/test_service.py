@@ -63,6 +63,9 @@ class FakeKernel:
             raise AddressError(self.refusal)
         self.held.add(resource)
 
+    def remove_strays(self, resource: AddressResource) -> None:
+        return None
+
     def refresh(
         self, wanted: Sequence[tuple[AddressResource, int]], *, not_after_s: float
     ) -> list[Refreshed]:

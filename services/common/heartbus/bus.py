@@ -18,7 +18,17 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from heartbus import codec, subjects
-from heartbus.events import SCHEMA_VERSION, Body, Envelope, Event, Message, State
+from heartbus.commands import CommandDesk, CommandHandler, refused, verb
+from heartbus.events import (
+    SCHEMA_VERSION,
+    Body,
+    Command,
+    CommandOutcome,
+    Envelope,
+    Event,
+    Message,
+    State,
+)
 from heartbus.freshness import Freshness, FreshnessFilter
 from heartbus.log import RateLimit, logger
 
@@ -108,6 +118,10 @@ class Bus(Protocol):
         """Call ``callback(connected)`` whenever the connection comes or goes."""
         ...
 
+    def serve_command(self, command_class: type[Command], handler: CommandHandler) -> None:
+        """Carry out commands of one class that are sent to this service on this director."""
+        ...
+
     async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
         """Ask one service on one director for its snapshot; None if it does not answer."""
         ...
@@ -138,6 +152,8 @@ class NatsBus:
         self._state_wanted = asyncio.Event()
         self._subscriptions: list[tuple[str, Inbox]] = []
         self._listeners: list[ConnectionCallback] = []
+        self._desk = CommandDesk(service=service, log=logger(node=node, service=service))
+        self._commands: set[asyncio.Task[None]] = set()
         self._freshness = FreshnessFilter()
         self._echo_heard_s = time.monotonic()
         self._lines = RateLimit(period_s=10.0)
@@ -176,6 +192,36 @@ class NatsBus:
     def on_connection(self, callback: ConnectionCallback) -> None:
         """Call ``callback(connected)`` whenever the connection comes or goes."""
         self._listeners.append(callback)
+
+    def serve_command(self, command_class: type[Command], handler: CommandHandler) -> None:
+        """Carry out commands of one class that are sent to us; call it before ``run``."""
+        self._desk.serve(command_class, handler)
+
+    async def request(
+        self, node: str, service: str, command: Command, *, timeout_s: float
+    ) -> CommandOutcome | None:
+        """Send a command and return its outcome; None if nobody answers in time.
+
+        It must not be carried out later than ``timeout_s`` after it was sent, which it says.
+        """
+        client = self._client
+        if client is None:
+            return None
+        message = self._wrap(command, cause=None, valid_for_s=timeout_s)
+        subject = subjects.command(node, service, verb(command.kind))
+        headers = codec.headers(message.envelope)
+        try:
+            reply = await client.request(
+                subject, codec.encode(message), timeout=timeout_s, headers=headers
+            )
+            body = codec.decode(reply.data).body
+        except codec.DecodeError as error:
+            self._drop("undecodable", subject, str(error))
+            return None
+        except (nats.errors.Error, TimeoutError, OSError):
+            self.counters["unanswered"] += 1
+            return None
+        return body if isinstance(body, CommandOutcome) else None
 
     async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
         """Ask one service on one director for its snapshot; None if it does not answer."""
@@ -293,6 +339,10 @@ class NatsBus:
         return [
             (subjects.echo(self._node, self._service), self._on_echo),
             (subjects.command(self._node, self._service, "state"), self._on_state_request),
+            *(
+                (subjects.command(self._node, self._service, verb(kind)), self._on_command)
+                for kind in self._desk.kinds
+            ),
         ]
 
     async def _discard(self, client: Any) -> None:
@@ -437,6 +487,28 @@ class NatsBus:
             await self._try_publish(
                 raw.reply, codec.encode(snapshot), codec.headers(snapshot.envelope)
             )
+
+    async def _on_command(self, raw: Any) -> None:
+        if not str(raw.reply).startswith("_INBOX."):
+            self._drop("bad-reply-subject", raw.subject, str(raw.reply)[:64])
+            return
+        try:
+            message = codec.decode(raw.data)
+        except codec.DecodeError as error:
+            self._drop("undecodable", raw.subject, str(error))
+            await self._answer(raw, refused(f"not understood: {error}"), None)
+            return
+        task = asyncio.get_running_loop().create_task(self._carry_out(raw, message))
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
+
+    async def _carry_out(self, raw: Any, message: Message) -> None:
+        outcome = await self._desk.carry_out(message, wall_s=time.time())
+        await self._answer(raw, outcome, message.envelope.id)
+
+    async def _answer(self, raw: Any, outcome: CommandOutcome, cause: str | None) -> None:
+        answer = self._wrap(outcome, cause=cause, valid_for_s=EVENT_VALID_S)
+        await self._try_publish(raw.reply, codec.encode(answer), codec.headers(answer.envelope))
 
     def _drop(self, why: str, subject: str, detail: str) -> None:
         self.counters[why] += 1

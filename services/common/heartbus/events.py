@@ -13,6 +13,31 @@ import enum
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, get_args
 
+from heartbus.states import CheckerState as CheckerState
+from heartbus.states import ClientStatus as ClientStatus
+from heartbus.states import ClientView as ClientView
+from heartbus.states import DirectorStatus as DirectorStatus
+from heartbus.states import DirectorView as DirectorView
+from heartbus.states import FenceStatus as FenceStatus
+from heartbus.states import FenceView as FenceView
+from heartbus.states import GroupView as GroupView
+from heartbus.states import Health as Health
+from heartbus.states import HeldGroup as HeldGroup
+from heartbus.states import HoldStatus as HoldStatus
+from heartbus.states import IpvsState as IpvsState
+from heartbus.states import Lease as Lease
+from heartbus.states import LinkView as LinkView
+from heartbus.states import MembershipState as MembershipState
+from heartbus.states import PingNodeView as PingNodeView
+from heartbus.states import PingStatus as PingStatus
+from heartbus.states import Rung as Rung
+from heartbus.states import State as State
+from heartbus.states import TableRealServer as TableRealServer
+from heartbus.states import TableService as TableService
+from heartbus.states import Verdict as Verdict
+from heartbus.states import VipState as VipState
+from heartbus.states import WatchdogView as WatchdogView
+
 SCHEMA_VERSION: Final = 1
 
 
@@ -99,6 +124,43 @@ class LinkDown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumGained:
+    """The sending voter hears a majority of the voters (itself included)."""
+
+    kind: ClassVar[str] = "quorum.gained"
+    heard: int
+    voters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumLost:
+    """The sending voter hears no majority of the voters: it can hold nothing."""
+
+    kind: ClassVar[str] = "quorum.lost"
+    heard: int
+    voters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingNodeUp:
+    """A ping node answers the sender, for the first time or again; a group: one of its members."""
+
+    kind: ClassVar[str] = "pingnode.up"
+    ping_node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingNodeDown:
+    """A ping node (of a group: every member) did not answer the sender for deadping."""
+
+    kind: ClassVar[str] = "pingnode.down"
+    ping_node: str
+    silent_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupGranted:
     """The sending director may hold a resource group, under this epoch, while it renews."""
 
@@ -117,6 +179,25 @@ class GroupRevoked:
     group: str
     director: str
     epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFenced:
+    """A fence command ended well: the director is off, nothing that it held is left on it."""
+
+    kind: ClassVar[str] = "node.fenced"
+    director: str
+    command: str
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUnfenced:
+    """Every fence command of a director failed once more; they are tried again."""
+
+    kind: ClassVar[str] = "node.unfenced"
+    director: str
     reason: str
 
 
@@ -241,6 +322,17 @@ class ConfigApplied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigSkew:
+    """A live director runs with another configuration than we; ``agreed``: not any more."""
+
+    kind: ClassVar[str] = "config.skew"
+    director: str
+    ours: str
+    theirs: str
+    agreed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStarted:
     """A process of heartbus started."""
 
@@ -264,8 +356,14 @@ Event = (
     | NodeLeft
     | LinkUp
     | LinkDown
+    | QuorumGained
+    | QuorumLost
+    | PingNodeUp
+    | PingNodeDown
     | GroupGranted
     | GroupRevoked
+    | NodeFenced
+    | NodeUnfenced
     | VipAcquired
     | VipReleased
     | VipFailed
@@ -277,186 +375,73 @@ Event = (
     | IpvsRepaired
     | IpvsFailed
     | ConfigApplied
+    | ConfigSkew
     | ServiceStarted
     | ServiceStopped
 )
 
 
-# --- snapshots -----------------------------------------------------------------------------------
+# --- commands and their answers ------------------------------------------------------------------
 
 
-class DirectorStatus(enum.StrEnum):
-    """What membership knows of a director. ``unknown``: never heard since our start."""
+class GroupScope(enum.StrEnum):
+    """Which groups a command is about, as seen by the director it is sent to (Heartbeat's words).
 
-    UNKNOWN = "unknown"
-    ALIVE = "alive"
-    LATE = "late"
-    DEAD = "dead"
-    LEFT = "left"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectorView:
-    """One director as the sender sees it; ``silent_s`` None: never heard, or ourselves."""
-
-    name: str
-    status: DirectorStatus
-    silent_s: float | None = None
-    incarnation: int | None = None
-    config_digest: str | None = None
-    ready: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkView:
-    """One heartbeat link. ``heard``: directors whose heartbeats arrive over it now."""
-
-    name: str
-    usable: bool
-    heard: tuple[str, ...] = ()
-    problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupView:
-    """Who holds a resource group, as the sender sees it; ``holder`` None: nobody known."""
-
-    name: str
-    holder: str | None
-    epoch: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """The sender's right to hold a group until ``deadline_monotonic_s`` on its host's clock.
-
-    A lease is good for its own host only and for the boot that ``boot_id`` names.
+    ``local``: those that prefer it. ``foreign``: those that prefer others.
     """
 
-    group: str
-    epoch: int
-    deadline_monotonic_s: float
-    cause: str | None = None
+    ALL = "all"
+    LOCAL = "local"
+    FOREIGN = "foreign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MembershipState:
-    """Snapshot of membership. ``settled``: every director was heard or declared dead once."""
+class Standby:
+    """Give resource groups to other directors, and leave them there while there are any."""
 
-    kind: ClassVar[str] = "state.membership"
-    settled: bool
-    directors: tuple[DirectorView, ...]
-    groups: tuple[GroupView, ...]
-    leases: tuple[Lease, ...]
-    links: tuple[LinkView, ...]
-    boot_id: str
-    config_digest: str
-    lag_s: float = 0.0
-    dropped: dict[str, int] = field(default_factory=dict)
-
-
-class HoldStatus(enum.StrEnum):
-    """What ``vip`` does with a resource group."""
-
-    RELEASED = "released"
-    STARTING = "starting"
-    HELD = "held"
-    STOPPING = "stopping"
-    FAILED = "failed"
+    kind: ClassVar[str] = "command.standby"
+    scope: GroupScope = GroupScope.ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldGroup:
-    """One resource group on the sender's host; ``epoch`` of its last grant, 0 for none."""
+class TakeOver:
+    """Ask the holders of resource groups to hand them over to the director that is told."""
 
-    name: str
-    status: HoldStatus
-    epoch: int
-    addresses: tuple[str, ...]
-    reason: str = ""
+    kind: ClassVar[str] = "command.takeover"
+    scope: GroupScope = GroupScope.ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VipState:
-    """Snapshot of vip. ``stopping``: a clean stop is under way, it can take no group."""
+class FailBack:
+    """Give groups that prefer another director to that one, where it is ready."""
 
-    kind: ClassVar[str] = "state.vip"
-    groups: tuple[HeldGroup, ...]
-    stopping: bool = False
-
-
-class Health(enum.StrEnum):
-    """A verdict. ``unknown``: not checked often enough yet to say."""
-
-    UNKNOWN = "unknown"
-    UP = "up"
-    DOWN = "down"
+    kind: ClassVar[str] = "command.failback"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What the sender's checks say of one real server of one virtual service.
+class CommandOutcome:
+    """The answer to a command. ``done``: what was asked for is so now; ``message`` says what is.
 
-    ``since_s``: sender's wall clock when it became so (Unix epoch), for people only. ``cause``: id
-    of the event that announced this health.
+    ``holders``: who holds each group that the command was about, "" if nobody is known to.
     """
 
-    virtual_service: str
-    real_server: str
-    health: Health
-    reason: str
-    since_s: float
-    cause: str | None = None
+    kind: ClassVar[str] = "command.outcome"
+    done: bool
+    message: str
+    holders: dict[str, str] = field(default_factory=dict)
+    took_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckerState:
-    """Snapshot of checker: one verdict per real server of each virtual service."""
+Command = Standby | TakeOver | FailBack
 
-    kind: ClassVar[str] = "state.checker"
-    verdicts: tuple[Verdict, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableRealServer:
-    """A real server entry as the kernel holds it."""
-
-    real_server: str
-    forwarding: str
-    weight: int
-    active_connections: int
-    inactive_connections: int
-    sorry: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableService:
-    """A virtual service entry as the kernel holds it."""
-
-    virtual_service: str
-    scheduler: str
-    real_servers: tuple[TableRealServer, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpvsState:
-    """Snapshot of ipvs-agent: the kernel's table of the services that heartbus manages."""
-
-    kind: ClassVar[str] = "state.ipvs-agent"
-    services: tuple[TableService, ...]
-    digest: str
-    repairs: int = 0
-    failures: tuple[str, ...] = ()
-
-
-State = MembershipState | VipState | CheckerState | IpvsState
-
-Body = Event | State
+Body = Event | State | Command | CommandOutcome
 
 EVENT_CLASSES: Final[tuple[type[Event], ...]] = get_args(Event)
 STATE_CLASSES: Final[tuple[type[State], ...]] = get_args(State)
-BODY_CLASSES: Final[dict[str, type[Body]]] = {c.kind: c for c in (*EVENT_CLASSES, *STATE_CLASSES)}
+COMMAND_CLASSES: Final[tuple[type[Command], ...]] = get_args(Command)
+BODY_CLASSES: Final[dict[str, type[Body]]] = {
+    c.kind: c for c in (*EVENT_CLASSES, *STATE_CLASSES, *COMMAND_CLASSES, CommandOutcome)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

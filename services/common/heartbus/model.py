@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import NewType
+from typing import Final, NewType
+
+from heartbus.guards import RTPRIO_DEFAULT as RTPRIO_DEFAULT
+from heartbus.guards import Fence as Fence
+from heartbus.guards import FenceAction as FenceAction
+from heartbus.guards import FenceOption as FenceOption
+from heartbus.guards import SupervisedClient as SupervisedClient
 
 Seconds = float
 
@@ -216,19 +222,41 @@ class BroadcastLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnicastLink:
-    """Heartbeats to one peer address or host name through one interface; ha.cf ``ucast``.
+    """Heartbeats to one peer through one interface; ha.cf ``ucast`` and ``ucast6``.
 
-    An entry that points at ourselves is harmless, so that all directors can share one file.
+    ``peer``: an IPv4 or IPv6 address, or a host name, which is looked up as IPv4 first; ``ipv6``:
+    as IPv6 only. The interface is the scope of a link-local address. An entry that points at
+    ourselves is harmless, so that all directors can share one file.
     """
 
     interface: str
     peer: str
     port: int = 694
+    ipv6: bool = False
 
     @property
     def name(self) -> str:
-        """Its name in events: ``ucast:eth1:10.0.0.2``."""
-        return f"ucast:{self.interface}:{self.peer}"
+        """Its name in events: ``ucast:eth1:10.0.0.2``, ``ucast6:eth1:host``."""
+        return f"{'ucast6' if self.ipv6 else 'ucast'}:{self.interface}:{self.peer}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MulticastLink:
+    """Heartbeats to a group of IPv4 or IPv6 on one interface; ha.cf ``mcast`` and ``mcast6``.
+
+    ``ttl``: how many routers they may pass, plus 1. ``loop``: the sending host hears them too.
+    """
+
+    interface: str
+    group: str
+    port: int = 694
+    ttl: int = 1
+    loop: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in events: ``mcast:eth1:239.0.0.1``."""
+        return f"mcast:{self.interface}:{self.group}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +272,7 @@ class SerialLink:
         return f"serial:{self.device}"
 
 
-HeartbeatLink = BroadcastLink | UnicastLink | SerialLink
+HeartbeatLink = BroadcastLink | MulticastLink | UnicastLink | SerialLink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +297,38 @@ TIMER_PROFILES: dict[str, Timers] = {
 }
 
 
+MAJORITY_VOTERS_MIN = 3
+"""With two voters no majority is left when one dies."""
+
+LEASE_DEFAULT_S = 5.0
+LEASE_DEFAULT_MAJORITY_S = 2.0
+LEASE_DEFAULT_KEEPALIVES = 5
+"""With a majority a takeover waits for the lease; a membership that restarts is back in less, and
+two lost heartbeats in a row end no lease."""
+
+EXPIRY_TAIL_S = 1.3
+"""How long an address may outlive its lease: vip rounds lifetimes up to the next whole second, and
+the kernel removes an address up to 0.3 s after its lifetime (addrconf and inetaddr timers)."""
+
+
+class Takeover(enum.StrEnum):
+    """How long a director waits before it takes what a dead one held.
+
+    ``fast``: not at all; the address may be on two directors for one kernel lifetime where the dead
+    one was only killed or hung. ``strict``: until the lease and the address are over for sure.
+    """
+
+    FAST = "fast"
+    STRICT = "strict"
+
+
+def default_lease_s(timers: Timers, *, voters: int) -> Seconds:
+    """Return how long a lease stands where the configuration does not say it."""
+    if voters < MAJORITY_VOTERS_MIN:
+        return LEASE_DEFAULT_S
+    return max(LEASE_DEFAULT_MAJORITY_S, LEASE_DEFAULT_KEEPALIVES * timers.keepalive_s)
+
+
 class Failback(enum.StrEnum):
     """Whether the preferred director takes its groups back; ha.cf ``auto_failback``."""
 
@@ -276,12 +336,25 @@ class Failback(enum.StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisedClient:
-    """A program that Heartbeat ran beside itself; ha.cf ``respawn``."""
+PING_INTERVAL_MIN_S: Final = 0.2
+"""Ping nodes are other people's routers: none is asked more often than this."""
 
-    user: str
-    command: str
+PING_INTERVALS_PER_DEADPING: Final = 3
+"""Where deadping is not given, at least so many questions in a row must stay without answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingNode:
+    """A host, or a group of hosts, outside of the cluster that is asked by ICMP echo.
+
+    ha.cf ``ping``, ``ping6`` and ``ping_group``. It is up while any of ``members`` (host names or
+    addresses) answers; a plain ping node has one member, itself. A name that has both kinds of
+    address is asked over IPv4, unless ``ipv6`` is set.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    ipv6: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,19 +364,45 @@ class Membership:
     ``lease_s``: how long a grant to ``vip`` stands without renewal. ``restart_grace_s``: when only
     the membership process of a peer is silent while the bus shows its host alive, a takeover waits
     at most this long after deadtime. ``lease_s`` must not exceed ``restart_grace_s`` + deadtime
-    - 2 x keepalive, so that a peer whose membership hangs has lost its VIP before we take it.
-    ``ping_nodes``, ``watchdog`` and ``clients`` are carried from ha.cf.
+    - 2 x keepalive, so that a peer whose membership hangs has lost its VIP before we take it; with
+    three or more voters a majority renews each lease, and it may be as long as a takeover may take.
+    ``deadping_s`` None: ``ping_silence_s`` says what counts. ``hopfudge``: in a ring of serial
+    lines a heartbeat passes at most directors + hopfudge lines.
+    ``watchdog``: a device that resets the host unless we write to it. ``fences``: tried in order,
+    per director. ``clients`` run beside membership. ``realtime``: scheduling class SCHED_RR at
+    ``rtprio`` (1 to 99) and memory that is never paged out.
     """
 
     timers: Timers = field(default_factory=Timers)
     links: tuple[HeartbeatLink, ...] = ()
+    hopfudge: int = 1
     authentication: Authentication
     failback: Failback = Failback.OFF
-    lease_s: Seconds = 5.0
+    takeover: Takeover = Takeover.FAST
+    lease_s: Seconds = LEASE_DEFAULT_S
     restart_grace_s: Seconds = 5.0
-    ping_nodes: tuple[str, ...] = ()
+    ping_nodes: tuple[PingNode, ...] = ()
+    deadping_s: Seconds | None = None
     watchdog: str | None = None
+    fences: tuple[Fence, ...] = ()
     clients: tuple[SupervisedClient, ...] = ()
+    realtime: bool = False
+    rtprio: int = RTPRIO_DEFAULT
+
+    @property
+    def ping_interval_s(self) -> Seconds:
+        """How often each ping node is asked: about every keepalive."""
+        return max(self.timers.keepalive_s, PING_INTERVAL_MIN_S)
+
+    @property
+    def ping_silence_s(self) -> Seconds:
+        """After how much silence a ping node is down: deadping, or else deadtime.
+
+        A deadtime below three questions is no default: one lost answer would be a death.
+        """
+        if self.deadping_s is not None:
+            return self.deadping_s
+        return max(self.timers.deadtime_s, PING_INTERVALS_PER_DEADPING * self.ping_interval_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,11 +530,13 @@ class BusSettings:
 class Cluster:
     """One configuration, the same on every director.
 
-    ``resource_path``: directories that are searched for resource scripts, in order.
-    ``source``: the file or directory that it was read from, for messages only.
+    ``witnesses`` vote and hold nothing: a membership process alone. ``resource_path``: directories
+    that are searched for resource scripts, in order. ``source``: the file or directory that it was
+    read from, for messages only.
     """
 
     directors: tuple[Director, ...]
+    witnesses: tuple[Director, ...] = ()
     membership: Membership
     vip: VipSettings = field(default_factory=VipSettings)
     bus: BusSettings = field(default_factory=BusSettings)
@@ -444,14 +545,24 @@ class Cluster:
     resource_path: tuple[str, ...] = ("/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d")
     source: str = ""
 
+    @property
+    def voters(self) -> tuple[Director, ...]:
+        """All that send heartbeats: directors, then witnesses."""
+        return (*self.directors, *self.witnesses)
+
+    @property
+    def has_majority(self) -> bool:
+        """Whether a majority grants each lease: with three or more voters."""
+        return len(self.voters) >= MAJORITY_VOTERS_MIN
+
     def director(self, name: str) -> Director | None:
-        """Return the director of this name, or None."""
-        return next((d for d in self.directors if d.name == name), None)
+        """Return the director or witness of this name, or None."""
+        return next((d for d in self.voters if d.name == name), None)
 
     def group(self, name: str) -> ResourceGroup | None:
         """Return the resource group of this name, or None."""
         return next((g for g in self.groups if g.name == name), None)
 
     def peers_of(self, node: str) -> tuple[Director, ...]:
-        """Return all directors but this one, in the order of the configuration."""
-        return tuple(d for d in self.directors if d.name != node)
+        """Return all directors and witnesses but this one, in the order of the configuration."""
+        return tuple(d for d in self.voters if d.name != node)

@@ -66,6 +66,7 @@ class ClusterView:
             if isinstance(state, MembershipState)
             for director in state.directors
             if director.status in (DirectorStatus.ALIVE, DirectorStatus.LATE)
+            and not director.witness
         }
         kinds = (MembershipState.kind, VipState.kind, CheckerState.kind, IpvsState.kind)
         return bool(alive) and all((node, kind) in self._states for node in alive for kind in kinds)

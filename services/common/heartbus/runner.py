@@ -27,7 +27,7 @@ from heartbus.config import ConfigError, Level, load
 from heartbus.config.digest import config_digest
 from heartbus.config.validate import recheck
 from heartbus.events import ConfigApplied, ServiceStarted, ServiceStopped
-from heartbus.model import TIMER_PROFILES, Cluster
+from heartbus.model import TIMER_PROFILES, Cluster, default_lease_s
 from heartbus.systemd import Notifier
 
 EXIT_OK: Final = 0
@@ -199,6 +199,10 @@ def load_cluster(config: str, *, timers: str | None) -> Cluster:
     if timers is None:
         return cluster
     membership = replace(cluster.membership, timers=TIMER_PROFILES[timers])
+    voters = len(cluster.voters)
+    if membership.lease_s == default_lease_s(cluster.membership.timers, voters=voters):
+        lease_s = default_lease_s(membership.timers, voters=voters)
+        membership = replace(membership, lease_s=lease_s)
     profiled = replace(cluster, membership=membership)
     remarks = recheck(profiled)
     if any(remark.level is Level.ERROR for remark in remarks):
@@ -213,7 +217,7 @@ def known_node(cluster: Cluster, node: str) -> str:
         ConfigError: the configuration has no such director.
 
     """
-    names = [d.name for d in cluster.directors]
+    names = [d.name for d in cluster.voters]
     if node in names:
         return node
     short = [name for name in names if name.split(".")[0] == node.split(".")[0]]
@@ -230,6 +234,8 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
         _given_cluster[0] if _given_cluster else load_cluster(options.config, timers=options.timers)
     )
     node = known_node(cluster, options.node)
+    if service != "membership" and any(node == witness.name for witness in cluster.witnesses):
+        raise MachineError(f"{node} is a witness: only heartbus-membership runs there")
     for directory in (options.runtime_dir, options.state_dir):
         try:
             directory.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable
 
 from heartbus import codec, subjects
 from heartbus.bus import ConnectionCallback, Inbox, StateSource
-from heartbus.events import SCHEMA_VERSION, Body, Envelope, Event, Message
+from heartbus.commands import CommandHandler
+from heartbus.events import (
+    SCHEMA_VERSION,
+    Body,
+    Command,
+    CommandOutcome,
+    Envelope,
+    Event,
+    Message,
+)
 
 
 class ManualClock:
@@ -63,6 +72,7 @@ class MemoryBus:
         self._state_source: StateSource | None = None
         self._subscriptions: list[tuple[str, Inbox]] = []
         self._listeners: list[ConnectionCallback] = []
+        self._handlers: dict[str, CommandHandler] = {}
         self.published: list[Event] = []
 
     @property
@@ -108,6 +118,14 @@ class MemoryBus:
     def on_connection(self, callback: ConnectionCallback) -> None:
         """Call ``callback(connected)`` whenever the connection comes or goes."""
         self._listeners.append(callback)
+
+    def serve_command(self, command_class: type[Command], handler: CommandHandler) -> None:
+        """Carry out commands of one class that ``command`` hands in."""
+        self._handlers[command_class.kind] = handler
+
+    async def command(self, command: Command, *, timeout_s: float) -> CommandOutcome:
+        """Carry out a command as if it had been sent to this service."""
+        return await self._handlers[command.kind](command, timeout_s)
 
     async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
         """Return the snapshot of a connected service on this hub, or None."""

@@ -14,17 +14,21 @@ class Phase(enum.IntEnum):
     """Where a director stands towards one group; the numbers are those on the wire.
 
     ``held``: it may hold the group. ``releasing``: it has withdrawn the grant from its own vip and
-    waits until the addresses are gone; nobody else may claim yet. ``wanting``: it is the preferred
-    director, ready, and asks the holder to hand over (failback).
+    waits until the addresses are gone; nobody else may claim yet. ``wanting``: it is ready and asks
+    the holder to hand over (failback, or a takeover that an operator asked for). ``asking``: it
+    claims the group once a majority of the voters supports it; until then it has no lease.
     """
 
     NONE = 0
     HELD = 1
     RELEASING = 2
     WANTING = 3
+    ASKING = 4
 
 
 CLAIMING = frozenset({Phase.HELD, Phase.RELEASING})
+SUPPORTED = frozenset({Phase.HELD, Phase.RELEASING, Phase.ASKING})
+"""Claims that a voter supports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +47,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerReport:
-    """What the newest heartbeat of a director says; ``claims`` by group name."""
+    """What the newest heartbeat of a director or witness says; ``claims`` by group name.
+
+    ``supports``: groups in which its vote is for us. ``echoed``: the sequence of our newest
+    heartbeat that it had heard, None if none of this process of ours.
+    """
 
     incarnation: int
     settled: bool
     claims: Mapping[str, Claim] = field(default_factory=dict)
+    supports: frozenset[str] = frozenset()
+    echoed: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +93,22 @@ class PersistEpoch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """Our support of a candidate: of the claim that one process (``incarnation``) of it made."""
+
+    candidate: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistVote:
+    """Write to disk whom we support, before any heartbeat says so."""
+
+    group: str
+    vote: Vote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """Let the local vip hold a group; ``cause``: id of the event that led here, if any."""
 
@@ -107,4 +133,4 @@ class SendHeartbeat:
     """Tell the peers now, not with the next keepalive."""
 
 
-Effect = PersistEpoch | Grant | Revoke | SendHeartbeat
+Effect = PersistEpoch | PersistVote | Grant | Revoke | SendHeartbeat

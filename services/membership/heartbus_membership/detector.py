@@ -13,8 +13,10 @@ A peer that was heard is dead at
     min(max(base, bus_seen) + deadtime, base + deadtime + restart_grace)
 
 where base is when it was last heard, or when we last noticed our own stall. So signs of life on
-the bus may delay a death by at most restart_grace, and never cause one. After a stall of ours
-(``own_stall``) every peer gets a whole deadtime anew, at most REARMS_MAX times while it is silent.
+the bus may delay a death by at most restart_grace, and never cause one. Deadtime is the configured
+one while we are well ourselves, and longer by a bounded time while we are not (local_health.py).
+After a stall of ours (``turned``) every peer gets a whole deadtime anew, at most REARMS_MAX times
+while it is silent.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from heartbus.events import (
     NodeLeft,
 )
 from heartbus.model import Timers
+from heartbus_membership.local_health import LocalHealth
 
 REARMS_MAX: Final = 4
 """Stalls of ours that a silent peer may profit from: a machine that stalls for ever must still
@@ -68,6 +71,7 @@ class FailureDetector:
         started_s: float,
     ) -> None:
         self._timers = timers
+        self.health = LocalHealth(timers)
         self._restart_grace_s = restart_grace_s
         # A peer whose membership died unheard around our start may hold a group for a lease still.
         self._initdead_s = max(timers.initdead_s, lease_s + timers.deadtime_s)
@@ -81,7 +85,7 @@ class FailureDetector:
     ) -> list[NodeEvent]:
         """Take in news of a peer."""
         watched = self._peers[peer]
-        restarted = watched.incarnation is not None and incarnation > watched.incarnation
+        restarted = watched.incarnation is not None and incarnation != watched.incarnation
         before = watched.status
         watched.incarnation = incarnation
         watched.heard_s = now_s
@@ -104,6 +108,13 @@ class FailureDetector:
     def bus_evidence(self, peer: str, *, now_s: float) -> None:
         """Another service of this peer was heard on the bus: its host lives."""
         self._peers[peer].bus_seen_s = now_s
+
+    def turned(self, *, late_s: float, now_s: float) -> bool:
+        """Take in how late we are ourselves; return whether that was a stall."""
+        stalled = self.health.turned(late_s, now_s)
+        if stalled:
+            self.own_stall(now_s=now_s)
+        return stalled
 
     def own_stall(self, *, now_s: float) -> None:
         """Note that we were not running: silence until now says nothing about the peers."""
@@ -151,6 +162,10 @@ class FailureDetector:
         watched.links_heard_s[link] = now_s
         return [LinkUp(director=watched.name, link=link)] if new else []
 
+    @property
+    def _deadtime_s(self) -> float:
+        return self._timers.deadtime_s * self.health.stretch
+
     def _base_s(self, watched: _Peer) -> float:
         assert watched.heard_s is not None
         return max(watched.heard_s, watched.rearmed_s)
@@ -160,7 +175,7 @@ class FailureDetector:
         return self._base_s(watched) + silence_s
 
     def _dead_at_s(self, watched: _Peer) -> float:
-        deadtime_s = self._timers.deadtime_s
+        deadtime_s = self._deadtime_s
         if watched.heard_s is None:
             return max(self._started_s + self._initdead_s, watched.rearmed_s + deadtime_s)
         base_s = self._base_s(watched)
@@ -168,7 +183,7 @@ class FailureDetector:
         return min(stretched_s, base_s + deadtime_s + self._restart_grace_s)
 
     def _link_down_at_s(self, watched: _Peer, heard_s: float) -> float:
-        return max(heard_s, watched.rearmed_s) + self._timers.deadtime_s
+        return max(heard_s, watched.rearmed_s) + self._deadtime_s
 
     def _deadline_of(self, watched: _Peer) -> float:
         if watched.status is DirectorStatus.UNKNOWN:

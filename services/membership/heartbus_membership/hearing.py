@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from heartbus_membership.claims import PeerReport
-from heartbus_membership.replay import Novelty, ReplayGuard
+from heartbus_membership.replay import Mark, Novelty, ReplayGuard
 from heartbus_membership.signing import Keyring
-from heartbus_membership.wire import Heartbeat, WireError, decode
+from heartbus_membership.wire import HeardMark, Heartbeat, WireError, decode, name_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,8 @@ class Heard:
 
     peer: str
     link: str
+    incarnation: int
+    sequence: int
     leaving: bool
     report: PeerReport | None
 
@@ -45,13 +47,16 @@ class Hearing:
         peers: Collection[str],
         keyring: Keyring,
         groups_by_id: Mapping[int, str],
+        remembered: Mapping[str, Mark] | None = None,
     ) -> None:
         self._node = node
         self._incarnation = incarnation
         self._peers = frozenset(peers)
         self._keyring = keyring
         self._groups_by_id = groups_by_id
-        self._replays = ReplayGuard()
+        self._our_id = name_id(node)
+        self.own_sequence = 0
+        self.replays = ReplayGuard(remembered)
         self.newest: dict[str, Heartbeat] = {}
         self.dropped: Counter[str] = Counter()
 
@@ -69,22 +74,59 @@ class Hearing:
             return self._drop("unknown-node", f"{beat.node[:64]!r} is not a configured director")
         if link is None:
             return self._drop("no-link", f"{beat.node} sends over a link that is not configured")
-        novelty = self._replays.judge(
-            beat.node, link=link, incarnation=beat.incarnation, sequence=beat.sequence
+        echoed = self._echo_of_us(beat)
+        novelty = self.replays.judge(
+            beat.node,
+            link=link,
+            incarnation=beat.incarnation,
+            sequence=beat.sequence,
+            echoes_us=echoed is not None and self.replays.echo_is_fresh(beat.node, echoed),
+            own_sequence=self.own_sequence,
         )
         if novelty is Novelty.REPLAYED:
             return self._drop("replayed", f"heartbeat {beat.sequence} of {beat.node} again")
         if novelty is Novelty.COPY:
-            return Heard(peer=beat.node, link=link, leaving=beat.leaving, report=None)
+            return self._heard(beat, link, report=None)
         self.newest[beat.node] = beat
-        return Heard(peer=beat.node, link=link, leaving=beat.leaving, report=self._report(beat))
+        return self._heard(beat, link, report=self._report(beat))
+
+    @staticmethod
+    def _heard(beat: Heartbeat, link: str, *, report: PeerReport | None) -> Heard:
+        return Heard(
+            peer=beat.node,
+            link=link,
+            incarnation=beat.incarnation,
+            sequence=beat.sequence,
+            leaving=beat.leaving,
+            report=report,
+        )
 
     def _report(self, beat: Heartbeat) -> PeerReport:
-        names = self._groups_by_id
+        names, our_id = self._groups_by_id, self._our_id
         return PeerReport(
             incarnation=beat.incarnation,
             settled=beat.settled,
             claims={names[number]: claim for number, claim in beat.claims if number in names},
+            supports=frozenset(
+                names[number] for number, whom in beat.votes if whom == our_id and number in names
+            ),
+            echoed=self._echo_of_us(beat),
+        )
+
+    def _echo_of_us(self, beat: Heartbeat) -> int | None:
+        """Return the sequence of our newest heartbeat that a sender had heard, of this process."""
+        echoes = (
+            mark.sequence
+            for mark in beat.heard
+            if mark.peer == self._our_id and mark.incarnation == self._incarnation
+        )
+        return next(echoes, None)
+
+    def marks(self) -> tuple[HeardMark, ...]:
+        """Return the newest heartbeat believed of each peer, for our own."""
+        return tuple(
+            HeardMark(peer=name_id(peer), incarnation=beat.incarnation, sequence=beat.sequence)
+            for peer, beat in self.newest.items()
         )
 
     def _drop(self, reason: str, detail: str) -> Dropped:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from heartbus.events import Lease
-from heartbus_membership.claims import StandingLease
+from heartbus_membership.claims import StandingLease, Vote
+from heartbus_membership.replay import Mark
 
 SCHEMA: Final = 1
 LEASES_FILE: Final = "leases.json"
@@ -43,11 +44,14 @@ class LeaseDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """Content of membership.json: what must only grow."""
+    """Content of membership.json: what must only grow, and the votes of one boot."""
 
     schema: int = SCHEMA
     incarnation: int = 0
     epochs: Mapping[str, int] = field(default_factory=dict)
+    votes: Mapping[str, Vote] | None = None
+    votes_boot_id: str = ""
+    heard: Mapping[str, Mark] = field(default_factory=dict)
 
 
 class LeaseFile:
@@ -89,10 +93,12 @@ class LeaseFile:
 
 
 class StateFile:
-    """Keeps incarnation and epochs across boots."""
+    """Keeps incarnation and epochs across boots, and our votes across restarts in one boot."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, boot_id: str) -> None:
         self._path = directory / STATE_FILE
+        self._boot_id = boot_id
+        self._earlier_votes: Mapping[str, Vote] | None = None
         self._remembered = Remembered()
 
     def next_incarnation(self, *, wall_ms: int) -> int:
@@ -108,9 +114,34 @@ class StateFile:
         """
         self._remembered = self._read()
         incarnation = max(self._remembered.incarnation + 1, wall_ms)
-        self._remembered = Remembered(incarnation=incarnation, epochs=self._remembered.epochs)
+        votes = self._remembered.votes
+        if self._remembered.votes_boot_id != self._boot_id:
+            votes = None  # those of an earlier boot may not have reached the disk
+        self._earlier_votes = votes
+        self._remembered = replace(
+            self._remembered,
+            incarnation=incarnation,
+            votes=votes or {},
+            votes_boot_id=self._boot_id,
+        )
         _replace(self._path, msgspec.json.encode(self._remembered), durable=True)
         return incarnation
+
+    @property
+    def votes(self) -> Mapping[str, Vote] | None:
+        """Votes of earlier processes of this boot, by group; None if nobody knows them."""
+        return self._earlier_votes
+
+    def remember_vote(self, group: str, vote: Vote) -> None:
+        """Write whom we support in a group.
+
+        Raises:
+            OSError: the file cannot be written.
+
+        """
+        votes = {**(self._remembered.votes or {}), group: vote}
+        self._remembered = replace(self._remembered, votes=votes)
+        _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
 
     @property
     def epochs(self) -> Mapping[str, int]:
@@ -124,10 +155,23 @@ class StateFile:
             OSError: the file cannot be written.
 
         """
-        self._remembered = Remembered(
-            incarnation=self._remembered.incarnation,
-            epochs={**self._remembered.epochs, group: epoch},
-        )
+        epochs = {**self._remembered.epochs, group: epoch}
+        self._remembered = replace(self._remembered, epochs=epochs)
+        _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
+
+    @property
+    def heard(self) -> Mapping[str, Mark]:
+        """Up to where the heartbeats of each peer are old."""
+        return self._remembered.heard
+
+    def remember_heard(self, heard: Mapping[str, Mark]) -> None:
+        """Write new marks; not synced, as the epochs.
+
+        Raises:
+            OSError: the file cannot be written.
+
+        """
+        self._remembered = replace(self._remembered, heard=dict(heard))
         _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
 
     def _read(self) -> Remembered:

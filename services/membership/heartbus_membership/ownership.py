@@ -2,55 +2,49 @@
 
 Sans-I/O; times are seconds on our monotonic clock. Each group goes its own way:
 
-      ┌────────── conflict lost ───────────┐
-      ▼                                    │
-    none ──nobody claims, our turn──────► held ──hand over: vip cannot, failback, stop──┐
-      ▲   epoch = highest known + 1        │ ▲  conflict won: epoch + 1                 ▼
-      │                                    └─┘                                      releasing
-      └─────────────── vip released it, or is silent and the lease has ended ◄──────────┘
+      ┌────────── conflict lost, or the majority is gone ──────────┐
+      ▼                                                            │
+    none ──nobody claims, our turn──► (asking) ──────────────────► held ──hand over──┐
+      ▲                                  │  epoch = highest + 1    │ ▲               ▼
+      │◄── withdrawn, or no majority ────┘                         └─┘          releasing
+      └──────────── vip released it, or is silent and the lease has ended ◄──────────┘
 
-The claims of a dead or departed director are void (fast takeover), their epochs still count. A
-claim of equal or higher rank wins: the higher epoch, then the preferred director, then the order
+Two directors decide by themselves: the claims of a dead or departed director are void, their epochs
+still count. With three or more voters a claim is *asking* until a majority supports it, and the
+lease is the time for which that majority has promised to support nobody else (``votes``).
+
+A claim of equal or higher rank wins: the higher epoch, then the preferred director, then the order
 of the configuration. Epochs only grow. A lease is renewed only while the claim is sure: after a
 stall longer than a lease the peers must be heard afresh first. Losing the bus changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from heartbus.events import DirectorStatus, GroupView, HoldStatus, VipState
+from heartbus.events import DirectorStatus, GroupView, HoldStatus, Rung, VipState
 from heartbus.model import Timers
+from heartbus_membership.ballot import Ballot
 from heartbus_membership.claims import (
     CLAIMING,
+    SUPPORTED,
     Claim,
     Effect,
-    Grant,
     GroupRule,
     PeerReport,
     PersistEpoch,
     Phase,
-    Revoke,
-    SendHeartbeat,
     StandingLease,
+    Vote,
 )
-from heartbus_membership.readiness import Readiness, Ready
-from heartbus_membership.view import GONE, LIVE, KnownGroup, KnownPeer, beats, ranks
-
-PREFERRED_WAIT_S: Final = 3.0
-"""How long a free group waits for a preferred director that is alive but not ready."""
-
-HANDED_OVER_S: Final = 3.0
-"""After a hand-over we leave the group to others for so long, while one of them could take it."""
-
-FAILBACK_SETTLE_S: Final = 1.0
-"""A returning preferred director is ready for at least so long before it asks for its groups."""
+from heartbus_membership.readiness import Readiness
+from heartbus_membership.rules import decide_group, is_candidate, note_yield
+from heartbus_membership.view import GONE, KnownGroup, KnownPeer, View, ranks
 
 RELEASE_REPORT_S: Final = 0.5
 """A report of ``released`` that names another epoch counts once it is this much younger than the
 withdrawal: an older one may come from before vip had seen the grant."""
-
 
 STALL_S: Final = 1.0
 """We were not running for so long: vip's silence meanwhile is ours, and counts anew."""
@@ -59,17 +53,25 @@ QUIET_BEATS: Final = 3
 """After our own stall, a director that was dead before it is silent for so many keepalives: had it
 come back meanwhile, we would have heard it. Any other one must be silent for a whole deadtime."""
 
+ORDER_S: Final = 30.0
+"""A group that an operator wants here is asked for at most for so long."""
+
+MAJORITY_VOTERS_MIN: Final = 3
+
 
 class InvariantError(AssertionError):
     """Ownership contradicts itself; a restart from the lease file is safer than going on."""
 
 
 class Ownership:
-    """The view of one director, and what it may hold.
+    """The view of one director or witness, and what it may hold.
 
-    ``directors`` in the order of the configuration, ours included. ``lifetime_s``: of addresses in
-    the kernel. ``epochs``: the highest epochs known before our start. ``standing``: leases of an
-    earlier process of ours that still stand.
+    ``directors`` in the order of the configuration. ``witnesses``: voters that hold nothing; with
+    three or more voters in all a majority must support every lease. ``lifetime_s``: of addresses in
+    the kernel. ``tail_s``: how long one may outlive its lease where nothing may overlap (strict
+    takeover), 0 where takeover is fast. ``epochs``: the highest epochs known before our start.
+    ``standing``: leases of an earlier process of ours that still stand. ``votes``: what we had
+    promised, None if nobody knows. ``fences``: directors that can be fenced.
     """
 
     def __init__(
@@ -85,31 +87,54 @@ class Ownership:
         started_s: float,
         epochs: Mapping[str, int],
         standing: Sequence[StandingLease] = (),
+        witnesses: Sequence[str] = (),
+        tail_s: float = 0.0,
+        incarnation: int = 0,
+        votes: Mapping[str, Vote] | None = None,
+        fences: Collection[str] = (),
     ) -> None:
-        self._node = node
-        self._failback = failback
-        self._timers = timers
-        self._lease_s = lease_s
-        self._started_s = started_s
-        self._peers = {name: KnownPeer(name) for name in directors if name != node}
-        self._groups = {
-            rule.name: KnownGroup(rule, ranks(rule, directors), epochs.get(rule.name, 0))
-            for rule in groups
+        voters = (*directors, *witnesses)
+        others = {
+            name: KnownPeer(name, witness=name in witnesses) for name in voters if name != node
         }
-        self._readiness = Readiness(
-            initdead_s=timers.initdead_s, lifetime_s=lifetime_s, started_s=started_s
+        ballot = None
+        if len(voters) >= MAJORITY_VOTERS_MIN:
+            ballot = Ballot(
+                node=node,
+                incarnation=incarnation,
+                others=len(others),
+                lease_s=lease_s,
+                tail_s=tail_s,
+                started_s=started_s,
+                remembered=votes,
+            )
+        self._view = View(
+            node=node,
+            timers=timers,
+            lease_s=lease_s,
+            tail_s=tail_s,
+            failback=failback,
+            started_s=started_s,
+            peers=others,
+            groups={
+                rule.name: KnownGroup(rule, ranks(rule, directors), epochs.get(rule.name, 0))
+                for rule in groups
+            },
+            readiness=Readiness(
+                initdead_s=timers.initdead_s, lifetime_s=lifetime_s, started_s=started_s
+            ),
+            ballot=ballot,
+            fences=frozenset(fences),
         )
-        self._ready_since_s: float | None = None
-        self._stopping = False
         self._last_s = started_s
-        self._woke_s: float | None = None
         self._gone_before: frozenset[str] = frozenset()
         for lease in standing:
             self._adopt(lease)
 
     def _adopt(self, lease: StandingLease) -> None:
-        group = self._groups.get(lease.group)
-        if group is None or lease.deadline_s <= self._started_s:
+        view = self._view
+        group = view.groups.get(lease.group)
+        if group is None or view.node not in group.rank or lease.deadline_s <= view.started_s:
             return
         group.phase = Phase.HELD
         group.epoch = lease.epoch
@@ -117,55 +142,121 @@ class Ownership:
         group.lease_until_s = lease.deadline_s
         group.was_claimed = True
         group.reason = "kept across a restart"
+        if view.ballot is not None:
+            view.ballot.claim_stands(lease.group)  # our vote is on disk: it was ours before
 
     # --- what happened; each returns what to do now ----------------------------------------------
 
     def peer_heard(self, peer: str, report: PeerReport, *, now_s: float) -> list[Effect]:
         """Take in news from a peer, which is thereby alive."""
-        known = self._peers[peer]
+        view = self._view
+        known = view.peers[peer]
         nothing_new = known.status is DirectorStatus.ALIVE and known.report == report
         known.heard_s = now_s
+        effects: list[Effect] = []
+        if view.ballot is not None:
+            effects = view.ballot.peer_heard(peer, report, view.groups, now_s=now_s)
+            nothing_new &= all(g.phase is not Phase.ASKING for g in view.groups.values())
         if nothing_new:
-            return []  # the next tick renews; this is nearly every heartbeat
-        self._note_yield(known, report)
+            return effects  # the next tick renews; this is nearly every heartbeat
+        for name, group in view.groups.items():
+            note_yield(group, known, report.claims.get(name, Claim()))
+            group.unsafe.discard(peer)
+        view.fenced.discard(peer)
         known.status = DirectorStatus.ALIVE
         known.gone_since_s = float("inf")
         known.report = report
-        return self._decide(now_s)
+        return effects + self._decide(now_s)
+
+    def peer_left(
+        self, peer: str, report: PeerReport, *, cause: str | None, now_s: float
+    ) -> list[Effect]:
+        """Take in the last news of a peer that stops; ``cause`` is the id of that event."""
+        effects: list[Effect] = []
+        if self._view.ballot is not None:
+            effects = self._view.ballot.peer_heard(peer, report, self._view.groups, now_s=now_s)
+        known = self._view.peers[peer]
+        known.last_words = report
+        return effects + self.peer_silent(peer, DirectorStatus.LEFT, cause=cause, now_s=now_s)
 
     def peer_silent(
         self, peer: str, status: DirectorStatus, *, cause: str | None, now_s: float
     ) -> list[Effect]:
         """Note that a peer is late, dead or has left; ``cause`` is the id of that event."""
-        known = self._peers[peer]
-        if status in GONE:
-            for group in self._groups.values():
-                if known.claim(group.rule.name).phase in CLAIMING:
-                    group.vacated_by = (
-                        f"{peer} {'is dead' if status is DirectorStatus.DEAD else 'left'}"
-                    )
-                    group.cause = cause
-            known.report = None
+        known = self._view.peers[peer]
+        if status in GONE and known.status not in GONE:
+            for group in self._view.groups.values():
+                self._vacate(group, known, status, cause, now_s)
+            known.report = known.last_words = None
             known.gone_since_s = now_s
         known.status = status
         known.cause = cause
         return self._decide(now_s)
 
+    def _vacate(
+        self,
+        group: KnownGroup,
+        peer: KnownPeer,
+        status: DirectorStatus,
+        cause: str | None,
+        now_s: float,
+    ) -> None:
+        view = self._view
+        died = status is DirectorStatus.DEAD
+        claiming = peer.claim(group.rule.name).phase in CLAIMING
+        may_hold = claiming or (died and peer.report is None)
+        if claiming:
+            group.vacated_by = f"{peer.name} {'is dead' if died else 'left'}"
+            group.cause = cause
+        released = (
+            peer.last_words is not None
+            and peer.last_words.claims.get(group.rule.name, Claim()).phase not in CLAIMING
+        )
+        if claiming and view.strict and not released:
+            # It renewed its lease for the last time before we found it gone.
+            group.free_s = now_s + view.lease_s + view.tail_s
+        if died and may_hold and peer.name in view.fences:
+            group.unsafe.add(peer.name)
+
+    def fenced(self, peer: str, *, now_s: float) -> list[Effect]:
+        """Note that a dead peer was fenced: it can hold nothing any more."""
+        self._view.fenced.add(peer)
+        for group in self._view.groups.values():
+            if peer in group.unsafe:
+                group.free_s = float("-inf")
+        return self._decide(now_s)
+
     def vip_reported(self, state: VipState, *, now_s: float) -> list[Effect]:
         """Take in a snapshot of the local vip."""
-        self._readiness.vip_reported(state, known_groups=self._groups, now_s=now_s)
+        view = self._view
+        view.readiness.vip_reported(state, known_groups=view.groups, now_s=now_s)
         for held in state.groups:
-            group = self._groups.get(held.name)
+            group = view.groups.get(held.name)
             if group is None or group.phase is not Phase.RELEASING:
                 continue
             seen = held.epoch == group.epoch or now_s - group.revoked_s >= RELEASE_REPORT_S
             if held.status is HoldStatus.RELEASED and seen:
-                group.lease_until_s = now_s
+                group.lease_until_s = min(group.lease_until_s, now_s - view.tail_s)  # all gone
         return self._decide(now_s)
 
     def bus_changed(self, *, connected: bool, now_s: float) -> list[Effect]:
         """Note that the connection to the bus came or went."""
-        self._readiness.bus_changed(connected=connected, now_s=now_s)
+        self._view.readiness.bus_changed(connected=connected, now_s=now_s)
+        return self._decide(now_s)
+
+    def beat_sent(self, sequence: int, *, now_s: float) -> None:
+        """Note that a heartbeat with our claims was sent, at ``now_s`` or a little later."""
+        if self._view.ballot is not None:
+            self._view.ballot.beat_sent(sequence, now_s=now_s)
+
+    def doubts_changed(
+        self, *, bar: str | None, yield_to: str | None, isolated: bool, now_s: float
+    ) -> list[Effect]:
+        """Take in what we think of ourselves, see ``View``."""
+        view = self._view
+        if (bar, yield_to, isolated) == (view.bar, view.yield_to, view.isolated):
+            return []
+        view.bar, view.yield_to, view.isolated = bar, yield_to, isolated
         return self._decide(now_s)
 
     def tick(self, *, now_s: float) -> list[Effect]:
@@ -174,79 +265,158 @@ class Ownership:
 
     def stop(self, *, now_s: float) -> list[Effect]:
         """Give everything up; claims end once the local vip has released."""
-        self._stopping = True
+        self._view.stopping = True
         return self._decide(now_s)
+
+    # --- what an operator asks for ---------------------------------------------------------------
+
+    def standby(self, groups: Collection[str], *, now_s: float) -> list[Effect]:
+        """Give groups to other directors, and leave them there while there are any."""
+        for name in groups:
+            self._view.groups[name].standby = True
+            self._view.groups[name].wanted_until_s = float("-inf")
+        return self._decide(now_s)
+
+    def takeover(self, groups: Collection[str], *, now_s: float) -> list[Effect]:
+        """Ask the holders of groups to hand them over to us."""
+        for name in groups:
+            self._view.groups[name].standby = False
+            self._view.groups[name].handed_over_until_s = float("-inf")
+            self._view.groups[name].wanted_until_s = now_s + ORDER_S
+        return self._decide(now_s)
+
+    def order_ended(self, groups: Collection[str], *, now_s: float) -> list[Effect]:
+        """Note that nobody waits for a takeover any more; a standby stays."""
+        for name in groups:
+            self._view.groups[name].wanted_until_s = float("-inf")
+        return self._decide(now_s)
+
+    def others_ready(self, group: str) -> list[str]:
+        """Return the directors that would take a group, the next one first."""
+        known = self._view.groups[group]
+        ready = [p.name for p, c in self._view.live_claims(known) if c.candidate]
+        return sorted(ready, key=known.rank.__getitem__)
+
+    def may_hold(self, group: str, *, now_s: float) -> bool:
+        """Whether we are able to hold a group now, were it not for others."""
+        known = self._view.groups[group]
+        standby, known.standby = known.standby, False
+        able = is_candidate(self._view, known, now_s)
+        known.standby = standby
+        return able
+
+    def why_not_ready(self, *, now_s: float) -> str:
+        """Return why ``may_hold`` is false, as far as one reason serves all groups."""
+        if self._view.stopping:
+            return "it stops"
+        if not self._view.settled:
+            return "it does not know yet who else is alive"
+        why = self._view.readiness.verdict(now_s=now_s)[1]
+        return why or "a start failed here, a better connected director is there, or no majority"
 
     # --- what is so ------------------------------------------------------------------------------
 
     @property
     def settled(self) -> bool:
         """Whether every other director was heard, or declared dead or gone, once."""
-        return all(p.status is not DirectorStatus.UNKNOWN for p in self._peers.values())
+        return self._view.settled
 
     @property
     def released(self) -> bool:
         """Whether nothing is held and nothing is being released."""
-        return all(g.phase is Phase.NONE for g in self._groups.values())
+        return all(g.phase is Phase.NONE for g in self._view.groups.values())
 
     @property
     def leases(self) -> tuple[StandingLease, ...]:
         """What the local vip may hold, and until when."""
         return tuple(
             StandingLease(group=name, epoch=group.epoch, deadline_s=group.lease_until_s)
-            for name, group in self._groups.items()
+            for name, group in self._view.groups.items()
             if group.phase is Phase.HELD
         )
 
     @property
     def readiness(self) -> Readiness:
         """What is known of the local vip."""
-        return self._readiness
+        return self._view.readiness
+
+    @property
+    def quorum(self) -> bool | None:
+        """Whether a majority of the voters is heard; None where there is none to be had."""
+        ballot = self._view.ballot
+        return None if ballot is None else self._view.voters_heard >= ballot.majority
+
+    @property
+    def voters_heard(self) -> int:
+        """Voters that are alive as far as we know, ourselves included."""
+        return self._view.voters_heard
+
+    def rung(self, *, bus: bool) -> Rung:
+        """Return what we have left; ``bus``: whether we are connected to it."""
+        if self.quorum is False:
+            return Rung.MINORITY
+        if self._view.peers and self._view.alone:
+            return Rung.ISOLATED if self._view.isolated else Rung.ALONE
+        return Rung.BUS if bus else Rung.LINKS
+
+    @property
+    def fence_wanted(self) -> frozenset[str]:
+        """Dead directors that must be fenced before we take what they may hold."""
+        wanted: set[str] = set()
+        for group in self._view.groups.values():
+            if self._view.node in group.rank and group.phase is Phase.NONE:
+                wanted |= group.unsafe
+        return frozenset(wanted - self._view.fenced)
 
     def is_ready(self, *, now_s: float) -> bool:
         """Whether the local vip can take groups."""
-        return not self._stopping and self._readiness.verdict(now_s=now_s)[0] is Ready.YES
+        return self._view.is_ready(now_s=now_s)
 
     def claims(self, *, now_s: float) -> dict[str, Claim]:
         """Return what our heartbeat says of each group."""
-        return {name: self._claim(group, now_s) for name, group in self._groups.items()}
+        return {name: self._claim(group, now_s) for name, group in self._view.groups.items()}
+
+    def votes(self, *, now_s: float) -> dict[str, str]:
+        """Return whom we support, by group, for our heartbeat; empty without a majority rule."""
+        ballot = self._view.ballot
+        return {} if ballot is None else ballot.votes(self._view.groups, now_s=now_s)
 
     def views(self) -> tuple[GroupView, ...]:
         """Return who holds each group, as far as we know."""
-        return tuple(self._view(group) for group in self._groups.values())
+        return tuple(self._group_view(group) for group in self._view.groups.values())
 
     def _claim(self, group: KnownGroup, now_s: float) -> Claim:
-        candidate = self._is_candidate(group, now_s)
-        if group.phase in CLAIMING:
+        candidate = is_candidate(self._view, group, now_s)
+        if group.phase in SUPPORTED:
             return Claim(epoch=group.epoch, phase=group.phase, candidate=candidate)
         phase = Phase.WANTING if group.wants_back else Phase.NONE
         return Claim(epoch=group.highest, phase=phase, candidate=candidate)
 
-    def _view(self, group: KnownGroup) -> GroupView:
-        name = group.rule.name
+    def _group_view(self, group: KnownGroup) -> GroupView:
+        name, node = group.rule.name, self._view.node
         if group.phase is Phase.HELD:
-            return GroupView(name=name, holder=self._node, epoch=group.epoch, reason=group.reason)
-        for peer in self._peers.values():
-            claim = peer.claim(name)
+            return GroupView(name=name, holder=node, epoch=group.epoch, reason=group.reason)
+        for peer, claim in self._view.live_claims(group):
             if claim.phase is Phase.HELD:
                 return GroupView(
                     name=name, holder=peer.name, epoch=claim.epoch, reason=f"{peer.name} says so"
                 )
         return GroupView(name=name, holder=None, epoch=group.highest, reason=group.reason)
 
-    # --- the rules -------------------------------------------------------------------------------
+    # --- deciding --------------------------------------------------------------------------------
 
     def _decide(self, now_s: float) -> list[Effect]:
+        view = self._view
         self._notice_stall(now_s)
-        ready = self.is_ready(now_s=now_s) and self.settled
+        ready = view.settled and view.is_ready(now_s=now_s)
         if not ready:
-            self._ready_since_s = None
-        elif self._ready_since_s is None:
-            self._ready_since_s = now_s
+            view.ready_since_s = None
+        elif view.ready_since_s is None:
+            view.ready_since_s = now_s
         effects: list[Effect] = []
-        for group in self._groups.values():
+        for group in view.groups.values():
             before = group.highest
-            decided = list(self._decide_group(group, now_s))
+            decided = list(decide_group(view, group, now_s))
             if group.highest > before:
                 effects.append(PersistEpoch(group=group.rule.name, epoch=group.highest))
             effects += decided
@@ -254,190 +424,37 @@ class Ownership:
         return effects
 
     def _notice_stall(self, now_s: float) -> None:
+        view = self._view
         lapsed = any(
-            g.phase is Phase.HELD and now_s > g.lease_until_s for g in self._groups.values()
+            g.phase is Phase.HELD and now_s > g.lease_until_s for g in view.groups.values()
         )
-        if self._woke_s is None and (lapsed or now_s - self._last_s > self._lease_s):
-            self._woke_s = now_s
+        if view.woke_s is None and (lapsed or now_s - self._last_s > view.lease_s):
+            view.woke_s = now_s
             self._gone_before = frozenset(
-                p.name for p in self._peers.values() if p.gone_since_s <= self._last_s
+                p.name for p in view.peers.values() if p.gone_since_s <= self._last_s
             )
         if now_s - self._last_s > STALL_S:
-            self._readiness.own_stall(now_s=now_s)
+            view.readiness.own_stall(now_s=now_s)
         self._last_s = now_s
-        if self._woke_s is None:
+        if view.woke_s is None:
             return
         # What was read in the turn in which we woke may have waited in the socket for as long as
         # we slept; only what comes later is a fresh look.
-        if now_s > self._woke_s and all(self._is_sure(p, now_s) for p in self._peers.values()):
-            self._woke_s = None
+        woke_s = view.woke_s
+        if now_s > woke_s and all(self._is_sure(p, woke_s, now_s) for p in view.peers.values()):
+            view.woke_s = None
 
-    def _is_sure(self, peer: KnownPeer, now_s: float) -> bool:
+    def _is_sure(self, peer: KnownPeer, woke_s: float, now_s: float) -> bool:
         """Whether we know of a peer what it did while we did not run."""
-        assert self._woke_s is not None
-        quiet_s = self._timers.deadtime_s
+        timers = self._view.timers
+        quiet_s = timers.deadtime_s
         if peer.name in self._gone_before:
-            quiet_s = min(quiet_s, QUIET_BEATS * self._timers.keepalive_s)
-        return peer.heard_s > self._woke_s or now_s >= self._woke_s + quiet_s
-
-    def _decide_group(self, group: KnownGroup, now_s: float) -> Iterator[Effect]:
-        for peer in self._peers.values():
-            claim = peer.claim(group.rule.name)
-            group.highest = max(group.highest, claim.epoch)
-            group.was_claimed |= claim.phase in CLAIMING
-        before = (group.phase, group.epoch)
-        if group.phase is Phase.HELD:
-            yield from self._while_held(group, now_s)
-        if group.phase is Phase.RELEASING and self._is_let_go(group, now_s):
-            group.phase = Phase.NONE
-            group.handed_over_until_s = now_s + HANDED_OVER_S
-        if group.phase is Phase.NONE:
-            yield from self._while_vacant(group, now_s)
-        if (group.phase, group.epoch) != before:
-            yield SendHeartbeat()
-
-    def _is_let_go(self, group: KnownGroup, now_s: float) -> bool:
-        """Whether vip has released a withdrawn group, or would have if it could be heard.
-
-        A vip that says it is still at it is waited for, as long as its scripts may take.
-        """
-        if now_s < group.lease_until_s:
-            return False
-        ends_s = group.revoked_s + self._lease_s + group.rule.stop_s
-        return now_s >= ends_s or not self._readiness.vip_has(group.rule.name, now_s=now_s)
-
-    def _while_held(self, group: KnownGroup, now_s: float) -> Iterator[Effect]:
-        for peer, claim in self._live_claims(group):
-            if claim.phase is Phase.HELD and beats(group, peer, claim, self._node):
-                reason = f"{peer.name} holds it with epoch {claim.epoch}, ours was {group.epoch}"
-                group.phase = Phase.NONE
-                yield self._revoke(group, reason)
-                return
-        for peer, claim in self._live_claims(group):
-            assert peer.report is not None
-            rival = (peer.report.incarnation, claim.epoch)
-            if claim.phase in CLAIMING and group.outbid.get(peer.name) != rival:
-                # A new epoch makes our vip announce itself again, over what the other one said.
-                group.outbid[peer.name] = rival
-                yield self._grant(group, f"{peer.name} claimed it too and must yield", None, now_s)
-        reason_to_go = self._reason_to_hand_over(group, now_s)
-        if reason_to_go is not None:
-            group.phase = Phase.RELEASING
-            group.revoked_s = now_s
-            yield self._revoke(group, reason_to_go)
-        elif self._woke_s is None:
-            name, group.lease_until_s = group.rule.name, now_s + self._lease_s
-            if self._readiness.may_try_again(name, epoch=group.epoch, now_s=now_s):
-                yield self._grant(group, "tried again: no other director can", None, now_s)
-
-    def _reason_to_hand_over(self, group: KnownGroup, now_s: float) -> str | None:
-        if self._stopping:
-            return "this director stops"
-        candidates = [p.name for p, claim in self._live_claims(group) if claim.candidate]
-        if not candidates:
-            return None
-        verdict, why = self._readiness.verdict(now_s=now_s)
-        if verdict is Ready.NO:
-            return f"{why}; {candidates[0]} is ready"
-        failure = self._readiness.group_failure(group.rule.name, now_s=now_s)
-        if failure is not None:
-            return f"start failed here: {failure}; {candidates[0]} is ready"
-        preferred = group.rule.preferred
-        if self._failback and preferred in candidates:
-            claim = self._peers[preferred].claim(group.rule.name)
-            if claim.phase is Phase.WANTING:
-                return f"failback to {preferred}"
-        return None
-
-    def _while_vacant(self, group: KnownGroup, now_s: float) -> Iterator[Effect]:
-        claimed = any(claim.phase in CLAIMING for _, claim in self._live_claims(group))
-        candidate = self._is_candidate(group, now_s)
-        group.wants_back = claimed and candidate and self._may_want_back(group, now_s)
-        if claimed:
-            group.vacated_by = group.cause = None
-            group.preferred_yielded = False
-            group.handed_over_until_s = float("-inf")
-        if claimed or not candidate or self._woke_s is not None:
-            group.waiting_since_s = None
-            return
-        if self._must_wait(group, now_s):
-            return
-        reason, cause = self._reason_to_claim(group), group.cause
-        group.phase = Phase.HELD
-        group.lease_until_s = now_s + self._lease_s
-        group.vacated_by = group.cause = None
-        yield self._grant(group, reason, cause, now_s)
-
-    def _is_candidate(self, group: KnownGroup, now_s: float) -> bool:
-        if not (self.settled and self.is_ready(now_s=now_s)):
-            return False
-        if self._readiness.group_failure(group.rule.name, now_s=now_s) is not None:
-            return False
-        others = any(claim.candidate for _, claim in self._live_claims(group))
-        return now_s >= group.handed_over_until_s or not others
-
-    def _may_want_back(self, group: KnownGroup, now_s: float) -> bool:
-        if not self._failback or group.rule.preferred != self._node:
-            return False
-        assert self._ready_since_s is not None
-        settle_s = max(FAILBACK_SETTLE_S, 2 * self._timers.keepalive_s)
-        return now_s - self._ready_since_s >= settle_s
-
-    def _must_wait(self, group: KnownGroup, now_s: float) -> bool:
-        """Whether a director before us in the order should take the group."""
-        ours = group.rank[self._node]
-        if any(c.candidate and group.rank[p.name] < ours for p, c in self._live_claims(group)):
-            group.waiting_since_s = None
-            return True
-        preferred = self._peers.get(group.rule.preferred)
-        expected = preferred is not None and preferred.status in LIVE
-        if not expected or group.preferred_yielded:
-            return False
-        if group.waiting_since_s is None:
-            group.waiting_since_s = now_s
-        if group.was_claimed:
-            return now_s < group.waiting_since_s + PREFERRED_WAIT_S
-        return now_s < self._started_s + self._timers.initdead_s
-
-    def _note_yield(self, peer: KnownPeer, report: PeerReport) -> None:
-        """Remember a preferred director that gave its group up on purpose: no waiting for it."""
-        for name, group in self._groups.items():
-            if group.rule.preferred != peer.name:
-                continue
-            before, now = peer.claim(name), report.claims.get(name, Claim())
-            if before.phase is Phase.RELEASING and now.phase is Phase.NONE:
-                group.preferred_yielded = True
-            elif now.candidate or now.phase in CLAIMING:
-                group.preferred_yielded = False
-
-    def _reason_to_claim(self, group: KnownGroup) -> str:
-        if group.vacated_by is not None:
-            return group.vacated_by
-        if group.rule.preferred == self._node:
-            return "nobody holds it, this is its preferred director"
-        return f"nobody holds it, and {group.rule.preferred} does not take it"
-
-    def _live_claims(self, group: KnownGroup) -> Iterator[tuple[KnownPeer, Claim]]:
-        for peer in self._peers.values():
-            if peer.status in LIVE:
-                yield peer, peer.claim(group.rule.name)
-
-    def _grant(self, group: KnownGroup, reason: str, cause: str | None, now_s: float) -> Grant:
-        group.highest += 1
-        group.epoch = group.highest
-        group.reason = reason
-        group.was_claimed = True
-        group.waiting_since_s = None
-        return Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
-
-    def _revoke(self, group: KnownGroup, reason: str) -> Revoke:
-        group.reason = reason
-        group.outbid.clear()
-        return Revoke(group=group.rule.name, epoch=group.epoch, reason=reason)
+            quiet_s = min(quiet_s, QUIET_BEATS * timers.keepalive_s)
+        return peer.heard_s > woke_s or now_s >= woke_s + quiet_s
 
 
 def _check(group: KnownGroup) -> None:
-    if group.phase in CLAIMING and not 0 < group.epoch <= group.highest:
+    if group.phase in SUPPORTED and not 0 < group.epoch <= group.highest:
         raise InvariantError(
             f"{group.rule.name}: claimed with epoch {group.epoch}, highest {group.highest}"
         )

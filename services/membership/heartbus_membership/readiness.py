@@ -139,6 +139,11 @@ class Readiness:
             return False
         return self.verdict(now_s=now_s)[0] is Ready.YES
 
+    def vip_holds(self, group: str) -> bool:
+        """Whether the local vip said last that it holds a group; so it is while we hear nothing."""
+        said = self._vip.groups if self._vip is not None else ()
+        return any(held.name == group and held.status is HoldStatus.HELD for held in said)
+
     @property
     def vip_is_stopping(self) -> bool:
         """Whether the local vip said that it stops."""

@@ -25,22 +25,48 @@ from heartbus.events import (
     Lease,
     MembershipState,
     Message,
+    NodeAlive,
     NodeDead,
     NodeLate,
     NodeLeft,
+    QuorumGained,
+    QuorumLost,
     VipState,
 )
 from heartbus.log import RateLimit
-from heartbus.model import Cluster, Failback, ResourceGroup, ScriptResource
+from heartbus.model import (
+    EXPIRY_TAIL_S,
+    Cluster,
+    Failback,
+    ResourceGroup,
+    ScriptResource,
+    Takeover,
+)
 from heartbus_membership import leases as files
 from heartbus_membership import snapshot
-from heartbus_membership.claims import Effect, Grant, GroupRule, PersistEpoch, Revoke, SendHeartbeat
+from heartbus_membership.agreement import Agreement, settle_s
+from heartbus_membership.claims import (
+    Effect,
+    Grant,
+    GroupRule,
+    PersistEpoch,
+    PersistVote,
+    Revoke,
+    SendHeartbeat,
+)
+from heartbus_membership.cpu_wait import CpuWait
 from heartbus_membership.detector import FailureDetector, NodeEvent
+from heartbus_membership.doubts import Doubts
+from heartbus_membership.guard import Guard
 from heartbus_membership.hearing import Dropped, Hearing
-from heartbus_membership.links import POINTS_AT_US, Links
+from heartbus_membership.keeping import Keeping
+from heartbus_membership.links import POINTS_AT_US, Links, Received
+from heartbus_membership.orders import Orders
 from heartbus_membership.ownership import Ownership
+from heartbus_membership.pinging import Pinger
+from heartbus_membership.relay import Relay
 from heartbus_membership.signing import Keyring
-from heartbus_membership.wire import Heartbeat, encode, group_id
+from heartbus_membership.wire import Heartbeat, encode, name_id
 
 TICK_S_MAX: Final = 0.25
 REPAIR_PERIOD_S: Final = 1.0
@@ -54,7 +80,7 @@ STOP_BLIND_WAIT_S: Final = 0.6
 LEAVING_BEATS: Final = 3
 LEAVING_SPACING_S: Final = 0.01
 LAG_MEMORY_S: Final = 10.0
-WITNESSES: Final = ("vip", "checker", "ipvs-agent")
+SIGNS_OF_LIFE: Final = ("vip", "checker", "ipvs-agent")
 """Services whose messages show that the host of a silent membership lives."""
 ASKED: Final = ("vip", "ipvs-agent")
 
@@ -90,16 +116,17 @@ class MembershipService:
         self._log = log
         self._clock = clock
         self._keyring = Keyring(settings.authentication)
-        self._group_ids = {group.name: group_id(group.name) for group in cluster.groups}
+        self._group_ids = {group.name: name_id(group.name) for group in cluster.groups}
         self._peers = tuple(d.name for d in cluster.peers_of(node))
         now_s = clock()
         standing = lease_file.standing(now_s=now_s)
         self._causes: dict[str, str | None] = {lease.group: lease.cause for lease in standing}
+        tail_s = EXPIRY_TAIL_S if settings.takeover is Takeover.STRICT else 0.0
         self._detector = FailureDetector(
             peers=self._peers,
             timers=self._timers,
             restart_grace_s=settings.restart_grace_s,
-            lease_s=settings.lease_s,
+            lease_s=settings.lease_s + tail_s,
             started_s=now_s,
         )
         self._ownership = Ownership(
@@ -113,14 +140,44 @@ class MembershipService:
             started_s=now_s,
             epochs=state_file.epochs,
             standing=[files.as_standing(lease) for lease in standing],
+            witnesses=tuple(w.name for w in cluster.witnesses),
+            tail_s=tail_s,
+            incarnation=incarnation,
+            votes=state_file.votes,
+            fences=[fence.director for fence in settings.fences],
         )
+        self._orders = Orders(
+            node=node,
+            groups=cluster.groups,
+            ownership=self._ownership,
+            carry_out=self._carry_out,
+            clock=clock,
+        )
+        self._witnesses = frozenset(w.name for w in cluster.witnesses)
+        self._quorum: bool | None = None
+        self._deaths: dict[str, str] = {}
         self._hearing = Hearing(
             node=node,
             incarnation=incarnation,
             peers=self._peers,
             keyring=self._keyring,
             groups_by_id={number: name for name, number in self._group_ids.items()},
+            remembered=state_file.heard,
         )
+        self._keeping = Keeping(
+            state_file,
+            replays=self._hearing.replays,
+            keepalive_s=self._timers.keepalive_s,
+            say=lambda event, key, error: self._say(event, key, level="error", error=error),
+        )
+        self._has_ping_nodes = bool(settings.ping_nodes)
+        self._doubts = Doubts(
+            peers=[d.name for d in cluster.directors if d.name != node],
+            settings=settings,
+            ownership=self._ownership,
+        )
+        self._pinger = Pinger(settings, bus=bus, log=log, clock=clock)
+        self._relay = Relay(directors=len(cluster.voters))
         self._tick_s = min(self._timers.keepalive_s, settings.lease_s / 4, TICK_S_MAX)
         self._next_tick_s = now_s
         self._next_beat_s = now_s
@@ -131,6 +188,8 @@ class MembershipService:
         self._leases_written_s = float("-inf")
         self._bus_connected = False
         self._lag_s = 0.0
+        self._cpu_wait = CpuWait()
+        self._agreement = Agreement(digest=digest, settle_s=settle_s(self._timers.keepalive_s))
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
         self._wake_wanted = False
@@ -140,6 +199,9 @@ class MembershipService:
         self._tasks: asyncio.TaskGroup | None = None
         self._lines = RateLimit(period_s=10.0)
         self._link_problems: dict[str, str | None] = {}
+        self.guard = Guard(
+            node=node, settings=settings, bus=bus, log=log, clock=clock, wake_up=self._wake_up
+        )
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -158,26 +220,30 @@ class MembershipService:
             on_ready()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                work = [self._beat(), self._follow_bus(), self._repair_links()]
+                work = [self._beat(), self._follow_bus(), self._repair_links(), self._pinger.run()]
                 running = [tasks.create_task(job) for job in work]
+                self.guard.start(tasks)
                 await stopping.wait()
                 await self._leave()
+                await self.guard.stop()
                 for task in (*running, *self._asking.values()):
                     task.cancel()
         finally:
+            self.guard.close()
             self._links.close()
 
     def _join_bus(self) -> None:
         self._bus.serve_state(self.snapshot)
+        self._orders.serve(self._bus)
         wanted = [subjects.state(self._node, "vip")]
         for peer in self._peers:
-            wanted += [subjects.state(peer, service) for service in WITNESSES]
+            wanted += [subjects.state(peer, service) for service in SIGNS_OF_LIFE]
         self._bus.subscribe(wanted, self._inbox)
         self._bus.on_connection(lambda _connected: self._wake_up())
 
     async def _beat(self) -> None:
         while True:
-            due_s = min(self._next_tick_s, self._detector.next_deadline_s)
+            due_s = min(self._next_tick_s, self._next_beat_s, self._detector.next_deadline_s)
             await self._sleep_until(due_s)
             self._turn(due_s=due_s)
 
@@ -189,6 +255,9 @@ class MembershipService:
     async def _repair_links(self) -> None:
         while True:
             await asyncio.sleep(REPAIR_PERIOD_S)
+            waiting = self._cpu_wait.share(self._clock())
+            if waiting is not None:
+                self._detector.health.pressure(waiting, self._clock())
             await self._links.repair()
             self._say_link_problems()
 
@@ -243,13 +312,19 @@ class MembershipService:
         now_s = self._clock()
         self._note_lag(now_s - due_s, now_s)
         for received in self._links.drain():
-            self._datagram_received(received.datagram, received.link, received.source, now_s)
+            self._datagram_received(received, now_s)
         self._announce(self._detector.deadline_passed(now_s=now_s), now_s)
         if self._bus.connected != self._bus_connected:
             self._bus_connected = self._bus.connected
             self._carry_out(self._ownership.bus_changed(connected=self._bus_connected, now_s=now_s))
+        barred = self._detector.health.barred(now_s)
+        self._carry_out(self._doubts.look(self._pinger.reach, barred=barred, now_s=now_s))
         self._carry_out(self._ownership.tick(now_s=now_s))
+        self._fence(now_s)
+        self._tell_quorum()
+        self._orders.turned()
         self._write_leases(now_s)
+        self._keeping.write_marks(now_s=now_s)
         if self._send_wanted or now_s >= self._next_beat_s:
             self._send_heartbeat(now_s)
         if now_s >= self._next_tick_s:
@@ -260,24 +335,25 @@ class MembershipService:
             self._released.set()
         else:
             self._released.clear()
+        self.guard.turn_finished(now_s=now_s)
 
     def _note_lag(self, late_s: float, now_s: float) -> None:
         late_s = max(0.0, late_s)
         if late_s >= self._lag_s or now_s - self._lag_seen_s > LAG_MEMORY_S:
             self._lag_s, self._lag_seen_s = late_s, now_s
-        if late_s > self._timers.keepalive_s:
-            self._detector.own_stall(now_s=now_s)
+        if self._detector.turned(late_s=late_s, now_s=now_s):
             self._say("self.stalled", "stall", late_s=round(late_s, 3))
 
-    def _datagram_received(
-        self, datagram: bytes, link: str | None, source: str, now_s: float
-    ) -> None:
-        heard = self._hearing.judge(datagram, link=link)
+    def _datagram_received(self, received: Received, now_s: float) -> None:
+        heard = self._hearing.judge(received.datagram, link=received.link)
         if heard is None:
             return
         if isinstance(heard, Dropped):
-            self._say("heartbeat.dropped", heard.reason, source=source, detail=heard.detail)
+            source, detail = received.source, heard.detail
+            self._say("heartbeat.dropped", heard.reason, source=source, detail=detail)
             return
+        if hops := self._relay.onward_hops(heard, hops=received.hops):
+            self._links.relay(received.datagram, origin=heard.peer, heard_on=heard.link, hops=hops)
         if heard.report is None:
             events = self._detector.copy_received(heard.peer, link=heard.link, now_s=now_s)
             self._announce(events, now_s)
@@ -289,11 +365,23 @@ class MembershipService:
             leaving=heard.leaving,
             now_s=now_s,
         )
-        self._announce(events, now_s)
-        if not heard.leaving:
-            self._carry_out(self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s))
+        cause = self._announce(events, now_s)
+        if heard.leaving:
+            self._agreement.silent(heard.peer)
+            self._doubts.peer_gone(heard.peer)
+            effects = self._ownership.peer_left(heard.peer, heard.report, cause=cause, now_s=now_s)
+        else:
+            beat = self._hearing.newest[heard.peer]
+            self._doubts.peer_heard(heard.peer, beat.reach, now_s=now_s)
+            theirs = beat.config_digest.hex()
+            if (skew := self._agreement.heard(heard.peer, theirs, now_s=now_s)) is not None:
+                self._bus.publish(skew)
+            effects = self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s)
+        self._carry_out(effects)
 
-    def _announce(self, events: Iterable[NodeEvent], now_s: float) -> None:
+    def _announce(self, events: Iterable[NodeEvent], now_s: float) -> str | None:
+        """Tell the bus and the core; return the id of the last event."""
+        cause: str | None = None
         for event in events:
             cause = self._bus.publish(event)
             self._bus.publish_state()
@@ -302,20 +390,27 @@ class MembershipService:
                     self._ask_bus(event.director)
                     status = DirectorStatus.LATE
                 case NodeDead():
+                    self._deaths[event.director] = cause
+                    self._agreement.silent(event.director)
+                    self._doubts.peer_gone(event.director)
                     status = DirectorStatus.DEAD
-                case NodeLeft():
-                    status = DirectorStatus.LEFT
+                case NodeAlive() | NodeLeft():
+                    self.guard.peer_returned(event.director)
+                    continue  # told to the core with the report
                 case _:
-                    continue  # alive is told to the core with its report, links do not matter to it
+                    continue  # links do not matter to the core
             self._carry_out(
                 self._ownership.peer_silent(event.director, status, cause=cause, now_s=now_s)
             )
+        return cause
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
                 case PersistEpoch():
-                    self._remember(effect)
+                    self._keeping.epoch(effect)
+                case PersistVote():
+                    self._keeping.vote(effect)
                 case Grant():
                     self._granted(effect)
                 case Revoke():
@@ -324,12 +419,22 @@ class MembershipService:
                     self._send_wanted = True
                     self._wake_up()
 
-    def _remember(self, effect: PersistEpoch) -> None:
-        try:
-            self._state_file.remember_epoch(effect.group, effect.epoch)
-        except OSError as error:
-            # Worse than losing the epoch would be to let nobody take the group.
-            self._say("epoch.unwritten", "epoch", level="error", error=str(error))
+    def _fence(self, now_s: float) -> None:
+        for peer in self._ownership.fence_wanted:
+            self.guard.fence_wanted(peer, cause=self._deaths.get(peer))
+            if self.guard.fences.is_fenced(peer):
+                self._carry_out(self._ownership.fenced(peer, now_s=now_s))
+
+    def _tell_quorum(self) -> None:
+        before, self._quorum = self._quorum, self._ownership.quorum
+        if self._quorum is None or self._quorum == before:
+            return
+        heard, voters = self._ownership.voters_heard, len(self._peers) + 1
+        if self._quorum:
+            self._bus.publish(QuorumGained(heard=heard, voters=voters))
+        elif before is not None:
+            self._bus.publish(QuorumLost(heard=heard, voters=voters))
+        self._bus.publish_state()
 
     def _granted(self, effect: Grant) -> None:
         event = GroupGranted(
@@ -363,7 +468,10 @@ class MembershipService:
     def _send_heartbeat(self, now_s: float) -> None:
         self._sequence += 1
         self._send_wanted = False
-        self._next_beat_s = now_s + self._timers.keepalive_s
+        unwritten = self._keeping.write_votes()
+        # One that was late does not delay the next, or each would add its lateness to the period.
+        period_s = self._timers.keepalive_s
+        self._next_beat_s = max(min(self._next_beat_s, now_s), now_s - period_s / 2) + period_s
         claims = self._ownership.claims(now_s=now_s)
         beat = Heartbeat(
             node=self._node,
@@ -375,7 +483,16 @@ class MembershipService:
             deadtime_ms=round(self._timers.deadtime_s * 1000),
             config_digest=bytes.fromhex(self._digest),
             claims=tuple((self._group_ids[name], claim) for name, claim in claims.items()),
+            heard=self._hearing.marks(),
+            votes=tuple(
+                (self._group_ids[name], name_id(whom))
+                for name, whom in self._ownership.votes(now_s=now_s).items()
+                if name not in unwritten
+            ),
+            reach=self._pinger.reach if self._has_ping_nodes else None,
         )
+        self._hearing.own_sequence = self._sequence
+        self._ownership.beat_sent(self._sequence, now_s=now_s)
         self._links.send(encode(beat, self._keyring))
 
     # --- the bus ---------------------------------------------------------------------------------
@@ -386,7 +503,16 @@ class MembershipService:
         if sender in self._peers:
             self._detector.bus_evidence(sender, now_s=now_s)
         elif isinstance(message.body, VipState) and sender == self._node:
-            self._carry_out(self._ownership.vip_reported(message.body, now_s=now_s))
+            self._vip_reported(message.body)
+
+    def _vip_reported(self, state: VipState) -> None:
+        self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
+        if state.stopping:
+            # The report that makes us withdraw may be the last one, and say already that all is
+            # released. The peers must see the withdrawal before its end, so that they wait for us
+            # no more: the turn tells them.
+            self._turn(due_s=self._clock())
+            self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
 
     def _ask_bus(self, peer: str) -> None:
         if self._tasks is not None and peer not in self._asking:
@@ -417,9 +543,16 @@ class MembershipService:
             incarnation=self._incarnation,
             digest=self._digest,
             ready=self._ownership.is_ready(now_s=now_s),
+            witness=self._node in self._witnesses,
         )
         others = (
-            snapshot.peer_view(p, detector=self._detector, beat=newest.get(p), now_s=now_s)
+            snapshot.peer_view(
+                p,
+                detector=self._detector,
+                beat=newest.get(p),
+                witness=p in self._witnesses,
+                now_s=now_s,
+            )
             for p in self._peers
         )
         return MembershipState(
@@ -431,7 +564,14 @@ class MembershipService:
             boot_id=self._boot_id,
             config_digest=self._digest,
             lag_s=self._lag_s,
-            dropped=dict(self._hearing.dropped),
+            quorum=self._ownership.quorum,
+            rung=self._ownership.rung(bus=self._bus.connected),
+            ping_nodes=self._pinger.views(),
+            dropped={**self._hearing.dropped, **self._links.dropped()},
+            watchdog=self.guard.watchdog_view(),
+            fences=self.guard.fence_views(),
+            clients=self.guard.client_views(),
+            local_health=self._detector.health.score,
         )
 
     def _leases(self) -> tuple[Lease, ...]:

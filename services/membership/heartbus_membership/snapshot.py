@@ -24,7 +24,7 @@ class LinkCondition:
 
 
 def peer_view(
-    peer: str, *, detector: FailureDetector, beat: Heartbeat | None, now_s: float
+    peer: str, *, detector: FailureDetector, beat: Heartbeat | None, witness: bool, now_s: float
 ) -> DirectorView:
     """Return another director as we see it; ``beat`` is its newest heartbeat."""
     return DirectorView(
@@ -34,10 +34,13 @@ def peer_view(
         incarnation=detector.incarnation(peer),
         config_digest=None if beat is None else beat.config_digest.hex(),
         ready=beat is not None and beat.ready and not beat.leaving,
+        witness=witness,
     )
 
 
-def own_view(node: str, *, incarnation: int, digest: str, ready: bool) -> DirectorView:
+def own_view(
+    node: str, *, incarnation: int, digest: str, ready: bool, witness: bool
+) -> DirectorView:
     """Return ourselves."""
     return DirectorView(
         name=node,
@@ -45,6 +48,7 @@ def own_view(node: str, *, incarnation: int, digest: str, ready: bool) -> Direct
         incarnation=incarnation,
         config_digest=digest,
         ready=ready,
+        witness=witness,
     )
 
 

@@ -1,16 +1,19 @@
-"""What one director knows of the others and of each resource group.
+"""What one director knows of the others, of itself and of each resource group.
 
-Sans-I/O. Plain records that ``ownership`` keeps; the rules are there.
+Sans-I/O. Plain records that ``ownership`` keeps up to date and ``rules`` reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from heartbus.events import DirectorStatus
+from heartbus.model import Timers
+from heartbus_membership.ballot import Ballot
 from heartbus_membership.claims import Claim, GroupRule, PeerReport, Phase
+from heartbus_membership.readiness import Readiness, Ready
 
 LIVE: Final = frozenset({DirectorStatus.ALIVE, DirectorStatus.LATE})
 GONE: Final = frozenset({DirectorStatus.DEAD, DirectorStatus.LEFT})
@@ -18,11 +21,13 @@ GONE: Final = frozenset({DirectorStatus.DEAD, DirectorStatus.LEFT})
 
 @dataclass(slots=True)
 class KnownPeer:
-    """One other director; ``cause`` is the id of the event that told of its end."""
+    """One other voter; ``cause`` is the id of the event that told of its end."""
 
     name: str
+    witness: bool = False
     status: DirectorStatus = DirectorStatus.UNKNOWN
     report: PeerReport | None = None
+    last_words: PeerReport | None = None
     heard_s: float = float("-inf")
     gone_since_s: float = float("inf")
     cause: str | None = None
@@ -55,6 +60,78 @@ class KnownGroup:
     wants_back: bool = False
     outbid: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By peer: incarnation and epoch of its claim that we have already raised ours above."""
+    free_s: float = float("-inf")
+    """Strict takeover: until then a director that died may have the address in its kernel still."""
+    unsafe: set[str] = field(default_factory=set)
+    """Dead directors that may hold it and must be fenced before we take it."""
+    standby: bool = False
+    """An operator moved it away from here: it comes back where nobody else can take it."""
+    wanted_until_s: float = float("-inf")
+    """An operator wants it here; asked for until then."""
+    ask_until_s: float = float("-inf")
+    ask_again_s: float = float("-inf")
+
+
+@dataclass(slots=True)
+class View:
+    """All that the rules look at, on one director or witness.
+
+    ``tail_s``: how long an address may outlive its lease, 0 where takeover is fast. ``ballot``:
+    None where two directors decide without a majority. ``bar``: why we should not take over now.
+    ``yield_to``: a director that reaches more ping nodes. ``isolated``: none of our ping nodes
+    answers. ``fences``: directors that can be fenced; ``fenced``: those that are.
+    """
+
+    node: str
+    timers: Timers
+    lease_s: float
+    tail_s: float
+    failback: bool
+    started_s: float
+    peers: dict[str, KnownPeer]
+    groups: dict[str, KnownGroup]
+    readiness: Readiness
+    ballot: Ballot | None
+    fences: frozenset[str] = frozenset()
+    fenced: set[str] = field(default_factory=set)
+    stopping: bool = False
+    ready_since_s: float | None = None
+    woke_s: float | None = None
+    bar: str | None = None
+    yield_to: str | None = None
+    isolated: bool = False
+
+    @property
+    def strict(self) -> bool:
+        """Whether an address must be gone for sure before another director takes it."""
+        return self.tail_s > 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether every other director was heard, or declared dead or gone, once."""
+        return all(
+            p.status is not DirectorStatus.UNKNOWN for p in self.peers.values() if not p.witness
+        )
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other director is heard."""
+        return not any(p.status in LIVE for p in self.peers.values() if not p.witness)
+
+    @property
+    def voters_heard(self) -> int:
+        """Voters that are alive as far as we know, ourselves included."""
+        return 1 + sum(p.status in LIVE for p in self.peers.values())
+
+    def is_ready(self, *, now_s: float) -> bool:
+        """Whether the local vip can take groups."""
+        return not self.stopping and self.readiness.verdict(now_s=now_s)[0] is Ready.YES
+
+    def live_claims(self, group: KnownGroup) -> Iterator[tuple[KnownPeer, Claim]]:
+        """Return what the directors that are alive say of a group."""
+        for peer in self.peers.values():
+            if peer.status in LIVE and not peer.witness:
+                yield peer, peer.claim(group.rule.name)
 
 
 def ranks(rule: GroupRule, directors: Sequence[str]) -> dict[str, int]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from heartbus_membership.claims import Claim, Phase
-from heartbus_membership.signing import MAC_BYTES_MAX, Keyring
+from heartbus_membership.pingnodes import Reach
+from heartbus_membership.signing import Keyring
 
 MAGIC: Final = b"HB"
 VERSION: Final = 1
@@ -19,6 +20,7 @@ DATAGRAM_BYTES_MAX: Final = 1400
 """Fits one Ethernet frame with room for tunnels and IPv6 headers."""
 NODE_BYTES_MAX: Final = 253
 GROUPS_MAX: Final = 64
+VOTERS_MAX: Final = 16
 DIGEST_BYTES: Final = 8
 EPOCH_HEARD_MAX: Final = 2**62
 """A higher epoch is nonsense (a crc key lets bit errors through); leaves room to count on."""
@@ -27,14 +29,13 @@ _HEAD: Final = struct.Struct(">2sBBBQQI8sB")
 _CLAIM: Final = struct.Struct(">QQB")
 _LENGTH: Final = struct.Struct(">H")
 _KEY_ID_AT: Final = 3
+_MARK: Final = struct.Struct(">QQQ")
+_ITEM: Final = struct.Struct(">BH")
 _SETTLED, _READY, _LEAVING = 1, 2, 4
+_HEARD, _VOTES, _REACH = 1, 2, 3
+_NO_VOTE, _OWN_VOTE = 255, 254
 _PHASE_MASK: Final = 0x0F
 _CANDIDATE: Final = 0x80
-
-assert (
-    _HEAD.size + NODE_BYTES_MAX + 1 + GROUPS_MAX * _CLAIM.size + _LENGTH.size + MAC_BYTES_MAX
-    <= DATAGRAM_BYTES_MAX
-)
 
 
 class WireError(ValueError):
@@ -46,11 +47,23 @@ class WireError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeardMark:
+    """The newest heartbeat that the sender believed of another voter; ``peer`` is a ``name_id``."""
+
+    peer: int
+    incarnation: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """What one director says of itself every keepalive.
 
-    ``claims``: pairs of group id (see ``group_id``) and claim. ``deadtime_ms`` is its own, for
+    ``claims``: pairs of group id (see ``name_id``) and claim. ``deadtime_ms`` is its own, for
     people to compare. ``config_digest``: 8 bytes, equal on directors with equal configuration.
+    ``heard``: at most VOTERS_MAX. ``votes``: pairs of group id and the ``name_id`` of the voter
+    whose claim the sender supports, itself or one in ``heard``. ``reach``: of its ping nodes, None
+    without any.
     """
 
     node: str
@@ -62,10 +75,13 @@ class Heartbeat:
     deadtime_ms: int
     config_digest: bytes
     claims: tuple[tuple[int, Claim], ...] = ()
+    heard: tuple[HeardMark, ...] = ()
+    votes: tuple[tuple[int, int], ...] = ()
+    reach: Reach | None = None
 
 
-def group_id(name: str) -> int:
-    """Return the 64-bit id of a group on the wire: BLAKE2b-64 of its name."""
+def name_id(name: str) -> int:
+    """Return the 64-bit id of a group or a director on the wire: BLAKE2b-64 of its name."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
@@ -73,7 +89,8 @@ def encode(beat: Heartbeat, keyring: Keyring) -> bytes:
     """Return the signed datagram of a heartbeat.
 
     Raises:
-        ValueError: more than GROUPS_MAX claims, or a name longer than NODE_BYTES_MAX.
+        ValueError: more than GROUPS_MAX claims, a name longer than NODE_BYTES_MAX, a vote for
+            somebody unheard, or more than DATAGRAM_BYTES_MAX in all.
 
     """
     name = beat.node.encode("ascii")
@@ -95,8 +112,40 @@ def encode(beat: Heartbeat, keyring: Keyring) -> bytes:
         _CLAIM.pack(group, claim.epoch, claim.phase | _CANDIDATE * claim.candidate)
         for group, claim in beat.claims
     )
-    no_extension = _LENGTH.pack(0)
-    return keyring.sign(head + name + bytes([len(beat.claims)]) + claims + no_extension)
+    extension = _extension(beat)
+    body = head + name + bytes([len(beat.claims)]) + claims + _LENGTH.pack(len(extension))
+    datagram = keyring.sign(body + extension)
+    if len(datagram) > DATAGRAM_BYTES_MAX:
+        raise ValueError(f"{len(datagram)} bytes, at most {DATAGRAM_BYTES_MAX} fit in a datagram")
+    return datagram
+
+
+def size_bytes(*, name_bytes: int, groups: int, others: int, mac_bytes: int) -> int:
+    """Return the length of the longest heartbeat of a director that hears ``others``."""
+    extension = _ITEM.size + others * _MARK.size + _ITEM.size + groups + _ITEM.size + 2
+    return _HEAD.size + name_bytes + 1 + groups * _CLAIM.size + _LENGTH.size + extension + mac_bytes
+
+
+def _extension(beat: Heartbeat) -> bytes:
+    items: list[tuple[int, bytes]] = []
+    if beat.heard:
+        if len(beat.heard) > VOTERS_MAX:
+            raise ValueError(f"{len(beat.heard)} voters heard, at most {VOTERS_MAX}")
+        marks = (_MARK.pack(m.peer, m.incarnation, m.sequence) for m in beat.heard)
+        items.append((_HEARD, b"".join(marks)))
+    if beat.votes:
+        numbers = {mark.peer: number for number, mark in enumerate(beat.heard)}
+        numbers[name_id(beat.node)] = _OWN_VOTE
+        votes = dict(beat.votes)
+        if not numbers.keys() >= set(votes.values()):
+            raise ValueError("a vote for a director that was not heard")
+        indices = (
+            numbers[votes[group]] if group in votes else _NO_VOTE for group, _ in beat.claims
+        )
+        items.append((_VOTES, bytes(indices)))
+    if beat.reach is not None:
+        items.append((_REACH, beat.reach.octets()))
+    return b"".join(_ITEM.pack(kind, len(value)) + value for kind, value in items)
 
 
 def decode(datagram: bytes, keyring: Keyring) -> Heartbeat:
@@ -138,6 +187,8 @@ def _parse(body: bytes) -> Heartbeat:
     (extension,) = _LENGTH.unpack_from(body, end)
     if len(claims) != count or len(body) != end + _LENGTH.size + extension:
         raise ValueError("its lengths do not add up")
+    items = _items(body[end + _LENGTH.size :])
+    heard = _marks(items.get(_HEARD, b""))
     return Heartbeat(
         node=name,
         incarnation=incarnation,
@@ -148,7 +199,60 @@ def _parse(body: bytes) -> Heartbeat:
         deadtime_ms=deadtime_ms,
         config_digest=digest,
         claims=claims,
+        heard=heard,
+        votes=_votes(items.get(_VOTES), name, claims, heard),
+        reach=_reach(items.get(_REACH)),
     )
+
+
+def _items(extension: bytes) -> dict[int, bytes]:
+    """Return what an extension holds by kind; kinds that we do not know are skipped by the rest."""
+    items: dict[int, bytes] = {}
+    at = 0
+    while at < len(extension):
+        kind, length = _ITEM.unpack_from(extension, at)
+        at += _ITEM.size + length
+        if kind in items or at > len(extension):
+            raise ValueError(f"item {kind} of its extension is there twice or cut off")
+        items[kind] = extension[at - length : at]
+    return items
+
+
+def _marks(value: bytes) -> tuple[HeardMark, ...]:
+    if len(value) % _MARK.size or len(value) > VOTERS_MAX * _MARK.size:
+        raise ValueError(f"{len(value)} bytes of voters heard")
+    return tuple(
+        HeardMark(peer=peer, incarnation=incarnation, sequence=sequence)
+        for peer, incarnation, sequence in _MARK.iter_unpack(value)
+    )
+
+
+def _votes(
+    value: bytes | None,
+    node: str,
+    claims: tuple[tuple[int, Claim], ...],
+    heard: tuple[HeardMark, ...],
+) -> tuple[tuple[int, int], ...]:
+    if value is None:
+        return ()
+    if len(value) != len(claims):
+        raise ValueError(f"{len(value)} votes for {len(claims)} groups")
+    votes: list[tuple[int, int]] = []
+    for (group, _), number in zip(claims, value, strict=True):
+        if number == _OWN_VOTE:
+            votes.append((group, name_id(node)))
+        elif number != _NO_VOTE:
+            votes.append((group, heard[number].peer))
+    return tuple(votes)
+
+
+def _reach(value: bytes | None) -> Reach | None:
+    if value is None:
+        return None
+    reach = Reach.from_octets(value)
+    if reach is None:
+        raise ValueError("its ping nodes make no sense")
+    return reach
 
 
 def _claim(group: int, epoch: int, phase: int) -> tuple[int, Claim]:

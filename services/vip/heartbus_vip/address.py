@@ -136,8 +136,6 @@ class AddressTable:
 
         ``not_after_s``: monotonic time after which the right to hold it must be looked at again.
 
-        The same address with another prefix length or elsewhere (an earlier configuration) goes.
-
         Raises:
             AddressError: no interface, or the kernel refuses.
             StalledError: it is later than ``not_after_s``; a process that was stopped for a while
@@ -153,7 +151,18 @@ class AddressTable:
         if verdict.errno:
             raise AddressError(f"cannot add {resource.name} on {_name(index)}: {_words(verdict)}")
         self._indexes[resource] = index
-        for stray in self.matching(resource):
+
+    def remove_strays(self, resource: AddressResource) -> None:
+        """Remove the address where an earlier configuration left it beside where ``put`` has it.
+
+        That is with another prefix length, or on another interface.
+
+        Raises:
+            AddressError: the kernel refuses.
+
+        """
+        index = self._indexes.get(resource)
+        for stray in self.matching(resource) if index is not None else ():
             if (stray.prefix_len, stray.index) != (resource.prefix_len, index):
                 self._delete(resource, stray)
 

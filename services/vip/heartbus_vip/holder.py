@@ -108,6 +108,14 @@ class Holder:
 
     # --- what happened ---------------------------------------------------------------------------
 
+    def woke(self, *, now_s: float) -> None:
+        """Note that we did not run for a while: the kernel may have ended our addresses since.
+
+        Another director may hold them, and announcing them once more would turn its clients away
+        from it. Nothing is refreshed or put before membership has written its leases anew.
+        """
+        self._book.woke(now_s=now_s)
+
     def news_received(self, news: LeaseNews, *, now_s: float) -> list[Action]:
         """Membership said which leases there are, over the bus or by its file."""
         self._book.news_received(news, now_s=now_s)
@@ -219,6 +227,8 @@ class Holder:
     def wanted(self, *, now_s: float) -> list[tuple[AddressResource, int]]:
         """Return the addresses to refresh now, each with its lifetime in whole seconds."""
         result: list[tuple[AddressResource, int]] = []
+        if not self._book.fresh:
+            return result
         for group in self._groups.values():
             lease = self._book.standing(group.spec.name, now_s=now_s)
             if lease is None or group.status not in (HoldStatus.STARTING, HoldStatus.HELD):
@@ -281,7 +291,8 @@ class Holder:
         if lease is None:
             self._without_lease(group, actions, now_s=now_s)
         elif group.status is HoldStatus.RELEASED:
-            self._start(group, lease, actions, now_s=now_s)
+            if self._book.fresh:
+                self._start(group, lease, actions, now_s=now_s)
         elif group.status is HoldStatus.FAILED:
             if before is None or lease.epoch != group.epoch:
                 self._start(group, lease, actions, now_s=now_s)

@@ -34,6 +34,10 @@ class Addresses(Protocol):
         """Add or refresh one address."""
         ...
 
+    def remove_strays(self, resource: AddressResource) -> None:
+        """Remove it from everywhere else."""
+        ...
+
     def refresh(
         self, wanted: Sequence[tuple[AddressResource, int]], *, not_after_s: float
     ) -> list[Refreshed]:
@@ -77,11 +81,12 @@ class Network:
         self._schedule = AnnounceSchedule(settings)
         self._log, self._clock = log, clock
         self._lines = RateLimit(period_s=SIMILAR_LINES_S)
+        self._just_put: list[AddressResource] = []
 
     @property
     def next_deadline_s(self) -> float | None:
-        """When ``announce_due`` has something to send."""
-        return self._schedule.next_deadline_s
+        """When ``announce_due`` has something to do."""
+        return float("-inf") if self._just_put else self._schedule.next_deadline_s
 
     def present(self, resources: Iterable[AddressResource]) -> list[AddressResource]:
         """Return those that the kernel has already, left by an earlier life or set by hand."""
@@ -100,11 +105,7 @@ class Network:
             )
         except AddressError as error:
             return str(error)
-        interface = self._addresses.interface_name(resource)
-        self._log.info("address.put", address=resource.name, interface=interface)
-        warning = promote_secondaries(interface) if interface is not None else None
-        if warning is not None:
-            self._say("address.promote_secondaries", reason=warning)
+        self._just_put.append(resource)
         return None
 
     def remove(self, resource: AddressResource) -> str | None:
@@ -157,10 +158,29 @@ class Network:
     def announce(self, resource: AddressResource) -> None:
         """Begin a burst; its first frame is sent at once."""
         self._schedule.start(resource, now_s=self._clock())
-        self.announce_due()
+        self._send_due()
 
     def announce_due(self) -> None:
-        """Send the frames whose time has come."""
+        """Send the frames whose time has come; then do what a new address needs besides."""
+        self._send_due()
+        while self._just_put:
+            self._follow_up(self._just_put.pop(0))
+
+    def _follow_up(self, resource: AddressResource) -> None:
+        """Do what clients do not wait for: they wait for the announcement."""
+        interface = self._addresses.interface_name(resource)
+        if interface is None:
+            return  # removed again
+        self._log.info("address.put", address=resource.name, interface=interface)
+        try:
+            self._addresses.remove_strays(resource)
+        except AddressError as error:
+            self._say("address.stray", reason=str(error))
+        warning = promote_secondaries(interface)
+        if warning is not None:
+            self._say("address.promote_secondaries", reason=warning)
+
+    def _send_due(self) -> None:
         for resource, form in self._schedule.due(now_s=self._clock()):
             interface = self._addresses.interface_name(resource)
             if interface is None:

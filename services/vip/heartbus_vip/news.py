@@ -37,6 +37,7 @@ class LeaseBook:
 
     def __init__(self) -> None:
         self._written_s = -math.inf
+        self._woke_s = -math.inf
         self._leases: dict[str, Lease] = {}
         self._revocations: dict[str, _Revocation] = {}
 
@@ -44,6 +45,15 @@ class LeaseBook:
     def spoken(self) -> bool:
         """Whether membership was heard at all since we started."""
         return self._written_s > -math.inf
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the newest news were written since we last slept."""
+        return self._written_s >= self._woke_s
+
+    def woke(self, *, now_s: float) -> None:
+        """Note that we did not run for a while: what was written before may be long untrue."""
+        self._woke_s = now_s
 
     def news_received(self, news: LeaseNews, *, now_s: float) -> bool:
         """Take news in; return False if they are older than what is known, or make no sense."""

@@ -3,16 +3,17 @@
 One rule orders everything: news first, then deadlines, then refreshes. So a process that was
 stopped for a while looks at its lease before it touches an address.
 
-When the bus is gone the lease file says the same. When membership is silent on both ways, what is
-held stays until the deadline of the last lease.
+The lease file says the same as the bus, and sooner: its replacement wakes us up. When membership is
+silent on both ways, what is held stays until the deadline of the last lease.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -37,11 +38,12 @@ from heartbus_vip.address import AddressTable, StalledError
 from heartbus_vip.announce import Announcer
 from heartbus_vip.calls import ScriptCalls
 from heartbus_vip.holder import Holder
-from heartbus_vip.leases import LeaseFile, boot_id
+from heartbus_vip.leases import LEASE_FILE, LeaseFile, boot_id
 from heartbus_vip.marks import StartedMarks
 from heartbus_vip.network import SIMILAR_LINES_S, Network
 from heartbus_vip.news import LeaseNews
 from heartbus_vip.resource import ScriptResult
+from heartbus_vip.watch import FileWatch
 
 Inbound = MembershipState | GroupGranted | GroupRevoked
 
@@ -68,6 +70,8 @@ class VipService:
         self._network, self._clock = network, clock
         self._boot_id = boot_id()
         self._lease_file = LeaseFile(runtime_dir, boot_id=self._boot_id)
+        self._lease_path = runtime_dir / LEASE_FILE
+        self._file_replaced = False
         self._marks = StartedMarks(runtime_dir, boot_id=self._boot_id)
         self._marked = self._marks.read()
         self._lines = RateLimit(period_s=SIMILAR_LINES_S)
@@ -84,13 +88,40 @@ class VipService:
             if any(isinstance(r, ScriptResource) for r in group.resources)
         )
         self._inbox = Inbox()
-        self._refresh_due_s = clock()
+        self._refresh_due_s = self._awake_s = clock()
         self._changed = asyncio.Event()
         self._all_stopped = asyncio.Event()
         self._published: VipState | None = None
 
     async def run(self, *, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Hold and let go until ``stopping`` is set, then let go of everything."""
+        with self._lease_file_watched():
+            await self._run(stopping, ready)
+
+    @contextlib.contextmanager
+    def _lease_file_watched(self) -> Iterator[None]:
+        try:
+            watch = FileWatch.open(self._lease_path)
+        except OSError as error:
+            # The bus and the refresh period remain.
+            self._log.warning("leases.unwatched", reason=error.strerror)
+            yield
+            return
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            if watch.replaced():
+                self._file_replaced = True
+                self._changed.set()
+
+        loop.add_reader(watch.fileno(), look)
+        try:
+            yield
+        finally:
+            loop.remove_reader(watch.fileno())
+            watch.close()
+
+    async def _run(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._scripts = ScriptCalls(
                 tasks=tasks,
@@ -130,17 +161,31 @@ class VipService:
             self._changed.clear()
 
     def _turn(self) -> None:
+        self._notice_sleep()
         while (message := self._inbox.get_nowait()) is not None:
             self._hear(message)
         refresh = self._clock() >= self._refresh_due_s
         if refresh:
             self._refresh_due_s = self._clock() + self._cluster.vip.refresh_s
+        if refresh or self._file_replaced:
+            self._file_replaced = False
             self._read_lease_file()
         self._carry_out(self._holder.deadline_passed(now_s=self._clock()))
         if refresh:
             self._refresh()
         self._network.announce_due()
         self._tell_changes()
+
+    def _notice_sleep(self) -> None:
+        """Tell the holder if we did not run for so long that the kernel may have ended addresses.
+
+        One that was due for a refresh when we fell asleep ends a refresh period earlier than we
+        could count; half a lifetime is on the safe side and far more than a busy machine takes.
+        """
+        before_s, self._awake_s = self._awake_s, self._clock()
+        if self._awake_s - before_s >= self._cluster.vip.lifetime_s / 2:
+            self._log.warning("self.slept", slept_s=round(self._awake_s - before_s, 1))
+            self._holder.woke(now_s=self._awake_s)
 
     def _next_due_s(self) -> float:
         due = (self._refresh_due_s, self._holder.next_deadline_s, self._network.next_deadline_s)
@@ -149,6 +194,7 @@ class VipService:
     # --- news ------------------------------------------------------------------------------------
 
     def _hear(self, message: Message) -> None:
+        self._notice_sleep()
         body, said_s = message.body, message.envelope.uptime_s
         if not isinstance(body, Inbound) or message.envelope.node != self._node:
             return

@@ -17,7 +17,11 @@ Files = dict[str, str | bytes | Path]
 QUIET_HA_CF = "bcast eth1\nauto_failback off\nnode linuxha1 linuxha2\n"
 QUIET_AUTHKEYS = "auth 1\n1 sha256 secret\n"
 QUIET_HARESOURCES = "linuxha1 192.168.7.110/24\n"
-QUIET: Files = {"ha.cf": QUIET_HA_CF, "authkeys": QUIET_AUTHKEYS, "haresources": QUIET_HARESOURCES}
+QUIET: Files = {
+    "ha.cf": QUIET_HA_CF + "realtime off\n",
+    "authkeys": QUIET_AUTHKEYS,
+    "haresources": QUIET_HARESOURCES,
+}
 """A configuration in the old form about which there is nothing to say."""
 
 

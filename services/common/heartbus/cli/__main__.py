@@ -14,7 +14,10 @@ from heartbus import __version__
 COMMANDS: Final = {
     "bus": ("heartbus.cli.bus", "bus", "Prepare the nats-server beside a director."),
     "config": ("heartbus.cli.config", "config", "Check and show a configuration."),
+    "failback": ("heartbus.cli.move", "failback", "Give groups back to the director they prefer."),
+    "standby": ("heartbus.cli.move", "standby", "Give a director's groups to the others."),
     "status": ("heartbus.cli.status", "status", "Show directors, VIP owners and real servers."),
+    "takeover": ("heartbus.cli.move", "takeover", "Make a director take groups over."),
     "up": ("heartbus.cli.up", "up", "Run one whole director in the foreground."),
     "watch": ("heartbus.cli.watch", "watch", "Print events as they happen."),
 }

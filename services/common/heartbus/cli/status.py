@@ -36,7 +36,23 @@ COLLECT_S: Final = 1.5
 STALE_S: Final = 3.0
 UNKNOWN: Final = "unknown"
 
+_RUNGS: Final = {
+    "bus": "all",
+    "links": "[yellow]all, but the bus is lost[/]",
+    "alone": "[yellow]no other director[/]",
+    "isolated": "[red]nobody: isolated[/]",
+    "minority": "[red]no majority[/]",
+}
+_GUARD_STYLE: Final = {
+    "running": "green",
+    "fenced": "yellow",
+    "failed": "red",
+    "refused": "red",
+    "given-up": "red",
+}
 _HEALTH_STYLE: Final = {Health.UP: "green", Health.DOWN: "red", Health.UNKNOWN: "yellow"}
+
+_PING_STYLE: Final = {"up": "green", "down": "red", "unknown": "yellow"}
 
 
 @click.command(epilog="Example: heartbus status --json | jq '.groups'")
@@ -110,12 +126,14 @@ def _observe(url: str) -> tuple[ClusterView, Inbox, NatsBus]:
 
 
 def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
-    """Return the status as plain values: directors, groups, virtual services.
+    """Return the status as plain values: directors, links, ping nodes, groups, virtual services.
 
     What no fresh snapshot says is the word ``unknown``, never a guess.
     """
     return {
         "directors": [_director(view, node, now_s) for node in view.nodes()],
+        "ping_nodes": _ping_nodes(view, now_s),
+        "links": _links(view, now_s),
         "groups": _groups(view, now_s),
         "virtual_services": _services(view, now_s),
     }
@@ -145,8 +163,77 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "age_s": None if age_s is None else round(age_s, 3),
         "config_digest": own.config_digest if own else None,
         "lag_s": own.lag_s if own else None,
+        "witness": own.directors[0].witness if own and own.directors else None,
+        "quorum": own.quorum if own else None,
+        "rung": str(own.rung) if own else UNKNOWN,
+        "local_health": own.local_health if own else None,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
+        **(_guards(own) if own else {}),
     }
+
+
+def _ping_nodes(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for observer in view.nodes():
+        state = _fresh(view, observer, MembershipState, now_s)
+        for node in state.ping_nodes if state else ():
+            row = rows.setdefault(node.name, {"name": node.name, "seen_by": {}})
+            row["seen_by"][observer] = {
+                "status": str(node.status),
+                "silent_s": None if node.silent_s is None else round(node.silent_s, 3),
+                "members_heard": list(node.members_heard),
+                "problem": node.problem,
+            }
+    return list(rows.values())
+
+
+def _links(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "director": node,
+            "link": link.name,
+            "usable": link.usable,
+            "heard": list(link.heard),
+            "problem": link.problem,
+        }
+        for node in view.nodes()
+        if (state := _fresh(view, node, MembershipState, now_s)) is not None
+        for link in state.links
+    ]
+
+
+def _guards(own: MembershipState) -> dict[str, Any]:
+    """Return what is configured of watchdog, fences and clients, and nothing else."""
+    found: dict[str, Any] = {}
+    if own.watchdog is not None:
+        found["watchdog"] = {
+            "device": own.watchdog.device,
+            "armed": own.watchdog.armed,
+            "timeout_s": own.watchdog.timeout_s,
+            "problem": own.watchdog.problem,
+        }
+    if own.fences:
+        found["fences"] = [
+            {
+                "director": fence.director,
+                "status": str(fence.status),
+                "failures": fence.failures,
+                "reason": fence.reason,
+            }
+            for fence in own.fences
+        ]
+    if own.clients:
+        found["clients"] = [
+            {
+                "command": client.command,
+                "user": client.user,
+                "status": str(client.status),
+                "exits": client.exits,
+                "reason": client.reason,
+            }
+            for client in own.clients
+        ]
+    return found
 
 
 def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
@@ -206,7 +293,9 @@ def _real_server(
 def screen(view: ClusterView, *, now_s: float) -> RenderableType:
     """Return the status as tables for a terminal."""
     content = document(view, now_s=now_s)
-    directors = Table("director", "seen by the others", "age", "lag", "holds", title="Directors")
+    directors = Table(
+        "director", "seen by the others", "sees", "age", "lag", "holds", title="Directors"
+    )
     for row in content["directors"]:
         seen = ", ".join(
             f"{observer.split('.')[0]}: {opinion}"
@@ -216,9 +305,18 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
         directors.add_row(
             escape(row["name"]),
             escape(seen) or UNKNOWN,
+            _RUNGS.get(row["rung"], UNKNOWN),
             UNKNOWN if row["age_s"] is None else f"{row['age_s']:.1f} s",
-            UNKNOWN if row["lag_s"] is None else f"{row['lag_s'] * 1000:.0f} ms",
-            UNKNOWN if row["holds"] is None else escape(", ".join(row["holds"])) or "-",
+            _lag(row),
+            _held(row),
+        )
+    links = Table("director", "link", "heard", "problem", title="Heartbeat links")
+    for row in content["links"]:
+        links.add_row(
+            escape(row["director"].split(".")[0]),
+            escape(row["link"]),
+            escape(", ".join(heard.split(".")[0] for heard in row["heard"])) or "-",
+            escape(printable(row["problem"] or "")),
         )
     groups = Table("group", "holder", "epoch", "why", title="Resource groups")
     for row in content["groups"]:
@@ -229,7 +327,64 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             str(row["epoch"]),
             escape(row["reason"]),
         )
-    return Group(directors, groups, *(_service_table(row) for row in content["virtual_services"]))
+    tables = [directors, links]
+    if content["ping_nodes"]:
+        tables.append(_ping_table(content["ping_nodes"]))
+    if (guards := _guard_table(content["directors"])) is not None:
+        tables.append(guards)
+    tables.append(groups)
+    return Group(*tables, *(_service_table(row) for row in content["virtual_services"]))
+
+
+def _ping_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("ping node", "director", "status", "silent", "why", title="Ping nodes")
+    for row in rows:
+        for observer, seen in row["seen_by"].items():
+            answering = ", ".join(seen["members_heard"])
+            answers = f"{answering} answers" if answering not in ("", row["name"]) else ""
+            style = _PING_STYLE.get(seen["status"], "cyan")
+            table.add_row(
+                escape(printable(row["name"])),
+                escape(observer.split(".")[0]),
+                f"[{style}]{escape(printable(seen['status']))}[/]",
+                UNKNOWN if seen["silent_s"] is None else f"{seen['silent_s']:.1f} s",
+                escape(printable(seen["problem"] or answers)),
+            )
+    return table
+
+
+def _held(row: dict[str, Any]) -> str:
+    if row["witness"]:
+        return "(witness)"
+    return UNKNOWN if row["holds"] is None else escape(", ".join(row["holds"])) or "-"
+
+
+def _guard_table(rows: list[dict[str, Any]]) -> Table | None:
+    """Return what stands beside the memberships, None if nothing does."""
+    table = Table("director", "what", "status", "why", title="Watchdog, fences, programs")
+    for row in rows:
+        node = escape(row["name"].split(".")[0])
+        if (dog := row.get("watchdog")) is not None:
+            state = "[green]armed[/]" if dog["armed"] else "[red]not armed[/]"
+            why = dog["problem"] or f"resets the host after {dog['timeout_s']:g} s"
+            table.add_row(node, escape(dog["device"]), state, escape(printable(why)))
+        for fence in row.get("fences", ()):
+            what = f"fence of {fence['director']}"
+            style = _GUARD_STYLE.get(fence["status"], "cyan")
+            why = escape(printable(fence["reason"]))
+            table.add_row(node, escape(what), f"[{style}]{fence['status']}[/]", why)
+        for client in row.get("clients", ()):
+            style = _GUARD_STYLE.get(client["status"], "cyan")
+            what, why = printable(client["command"]), printable(client["reason"])
+            table.add_row(node, escape(what), f"[{style}]{client['status']}[/]", escape(why))
+    return table if table.row_count else None
+
+
+def _lag(row: dict[str, Any]) -> str:
+    if row["lag_s"] is None:
+        return UNKNOWN
+    lag = f"{row['lag_s'] * 1000:.0f} ms"
+    return f"{lag} (local health {row['local_health']})" if row["local_health"] else lag
 
 
 def _service_table(row: dict[str, Any]) -> Table:

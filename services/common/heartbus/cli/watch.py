@@ -19,11 +19,13 @@ from heartbus.runner import EXIT_MACHINE
 
 _COLOURS = {
     "dead": "red",
+    "unfenced": "red",
     "down": "red",
     "failed": "red",
     "conflict": "red",
     "revoked": "yellow",
     "late": "yellow",
+    "fenced": "yellow",
     "released": "yellow",
     "repaired": "yellow",
     "up": "green",

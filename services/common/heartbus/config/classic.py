@@ -15,10 +15,18 @@ from heartbus.config.group_files import (
     Search,
     warn_of_missing_scripts,
 )
-from heartbus.config.ha_cf import BAUD_DEFAULT, UDPPORT_DEFAULT, HaCf, LinkKind
+from heartbus.config.ha_cf import (
+    BAUD_DEFAULT,
+    HOPFUDGE_DEFAULT,
+    UDPPORT_DEFAULT,
+    HaCf,
+    LinkKind,
+)
+from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report
 from heartbus.config.validate import validate
 from heartbus.model import (
+    RTPRIO_DEFAULT,
     Authentication,
     BroadcastLink,
     Cluster,
@@ -26,10 +34,12 @@ from heartbus.model import (
     Failback,
     HeartbeatLink,
     Membership,
+    MulticastLink,
     ResourceGroup,
     SerialLink,
     Timers,
     UnicastLink,
+    default_lease_s,
 )
 
 HA_CF: Final = "ha.cf"
@@ -40,6 +50,7 @@ RESOURCE_DIRECTORY: Final = "resource.d"
 
 KEEPALIVE_DEFAULT_S: Final = 1.0
 DEADTIME_DEFAULT_S: Final = 30.0
+LINK_DIRECTIVES: Final = frozenset({"bcast", "udp", "ucast", "ucast6", "mcast", "mcast6", "serial"})
 TIMER_DIRECTIVES: Final = frozenset({"keepalive", "warntime", "deadtime", "initdead"})
 
 
@@ -92,6 +103,7 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
     without = _without(ha, keys) | (frozenset({"groups"}) if groups_refused else frozenset())
     validate(cluster, places, report, without=without)
     warn_of_missing_scripts(cluster, search, places, report)
+    check_programs(cluster, search, places, report)
     return cluster
 
 
@@ -119,10 +131,10 @@ def _read_authkeys(path: str, search: Search, report: Report) -> AuthKeys:
     if file is None or content is None:
         return AuthKeys(file=os.path.join(path, AUTHKEYS))
     if content.readable_by_others:
-        report.warning(
+        report.error(
             Place(file=file),
-            f"mode {content.mode:03o}: group or others may read the secrets; allowed should be"
-            f" 600 (Heartbeat refuses this file): chmod 600 {file}",
+            f"mode {content.mode:03o}: group or others may read the secrets; allowed is 600:"
+            f" chmod 600 {file}",
         )
     return authkeys.parse(content.text, file, report)
 
@@ -131,14 +143,19 @@ def _membership(ha: HaCf, keys: AuthKeys, report: Report) -> Membership:
     return Membership(
         timers=_timers(ha),
         links=_links(ha),
+        hopfudge=ha.hopfudge.value if ha.hopfudge else HOPFUDGE_DEFAULT,
         authentication=Authentication(
             signing_key=keys.signing_key.value if keys.signing_key else 0,
             keys=tuple(key.value for key in keys.keys),
         ),
         failback=_failback(ha, report),
+        lease_s=default_lease_s(_timers(ha), voters=len(ha.nodes)),
         ping_nodes=tuple(node.value for node in ha.ping_nodes),
+        deadping_s=ha.deadping_s.value if ha.deadping_s else None,
         watchdog=ha.watchdog.value if ha.watchdog else None,
         clients=tuple(client.value for client in ha.clients),
+        realtime=_realtime(ha, report),
+        rtprio=ha.rtprio.value if ha.rtprio else RTPRIO_DEFAULT,
     )
 
 
@@ -170,7 +187,19 @@ def _links(ha: HaCf) -> tuple[HeartbeatLink, ...]:
             case LinkKind.BCAST:
                 links.append(BroadcastLink(interface=link.device, port=port))
             case LinkKind.UCAST:
-                links.append(UnicastLink(interface=link.device, peer=link.peer, port=port))
+                links.append(
+                    UnicastLink(interface=link.device, peer=link.peer, port=port, ipv6=link.ipv6)
+                )
+            case LinkKind.MCAST:
+                links.append(
+                    MulticastLink(
+                        interface=link.device,
+                        group=link.peer,
+                        port=link.port,
+                        ttl=link.ttl,
+                        loop=link.loop,
+                    )
+                )
             case LinkKind.SERIAL:
                 links.append(SerialLink(device=link.device, baud=baud))
     return tuple(links)
@@ -199,6 +228,19 @@ def _failback(ha: HaCf, report: Report) -> Failback:
     return Failback.ON
 
 
+def _realtime(ha: HaCf, report: Report) -> bool:
+    """Return what the file says, off if it says nothing: see decision 11."""
+    if ha.realtime is not None:
+        return ha.realtime.value
+    if "realtime" not in ha.broken:
+        report.note(
+            Place(file=ha.file, directive="realtime"),
+            "not given: off (Heartbeat: on); heartbus notices when it was not scheduled in time,"
+            " and a real-time process can starve all others",
+        )
+    return False
+
+
 def _resource_path(path: str) -> tuple[str, ...]:
     own = os.path.abspath(os.path.join(path, RESOURCE_DIRECTORY))
     return tuple(dict.fromkeys((own, *SYSTEM_RESOURCE_PATH)))
@@ -209,8 +251,14 @@ def _without(ha: HaCf, keys: AuthKeys) -> frozenset[str]:
     without: set[str] = set()
     if ha.broken & TIMER_DIRECTIVES:
         without |= {"timers", "lease"}
-    if ha.broken & {"bcast", "ucast", "udp"}:
+    if ha.broken & (TIMER_DIRECTIVES | {"deadping"}):
+        without.add("deadping")
+    if ha.broken & {"ping", "ping6", "ping_group"}:
+        without.add("ping_nodes")
+    if ha.broken & LINK_DIRECTIVES:
         without.add("links")
+    if ha.broken & {"baud", "keepalive"}:
+        without.add("lines")
     if keys.signing_key is None or keys.refused:
         without.add("keys")
     return frozenset(without)
@@ -230,6 +278,8 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         ("initdead", ha.initdead_s or ha.deadtime_s),
         ("warntime", ha.warntime_s or ha.deadtime_s),
         ("lease", ha.deadtime_s),
+        ("deadping", ha.deadping_s),
+        ("rtprio", ha.rtprio),
     ):
         if setting is not None:
             places["membership", name] = setting.place
@@ -237,6 +287,10 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         places["directors", index] = node.place
     for index, link in enumerate(ha.links):
         places["membership", "links", index] = link.place
+    for index, ping_node in enumerate(ha.ping_nodes):
+        places["membership", "ping_nodes", index] = ping_node.place
+    for index, client in enumerate(ha.clients):
+        places["membership", "clients", index] = client.place
     for index, key in enumerate(keys.keys):
         places["membership", "authentication", "keys", index] = key.place
     if keys.signing_key is not None:

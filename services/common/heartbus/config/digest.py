@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from heartbus.model import Cluster, ResourceGroup, SavedRulesResource
+from heartbus.model import Cluster, Fence, ResourceGroup, SavedRulesResource
 
 DIGEST_HEX_DIGITS: Final = 16
 
@@ -19,8 +19,8 @@ DIGEST_HEX_DIGITS: Final = 16
 def config_digest(cluster: Cluster) -> str:
     """Return 16 hex digits over everything that decides what directors do.
 
-    Where the configuration was read from is left out; so is the text of the keys, because the
-    digest is published.
+    Where the configuration was read from is left out; so is the text of keys and passwords, because
+    the digest is published.
     """
     authentication = dataclasses.replace(
         cluster.membership.authentication,
@@ -28,7 +28,11 @@ def config_digest(cluster: Cluster) -> str:
             dataclasses.replace(key, secret=b"") for key in cluster.membership.authentication.keys
         ),
     )
-    membership = dataclasses.replace(cluster.membership, authentication=authentication)
+    membership = dataclasses.replace(
+        cluster.membership,
+        authentication=authentication,
+        fences=tuple(_without_secrets(fence) for fence in cluster.membership.fences),
+    )
     public = dataclasses.replace(
         cluster,
         source="",
@@ -38,6 +42,14 @@ def config_digest(cluster: Cluster) -> str:
     )
     document = msgspec.json.encode(public, order="deterministic")
     return hashlib.sha256(document).hexdigest()[:DIGEST_HEX_DIGITS]
+
+
+def _without_secrets(fence: Fence) -> Fence:
+    options = tuple(
+        dataclasses.replace(option, value="") if option.secret else option
+        for option in fence.options
+    )
+    return dataclasses.replace(fence, options=options)
 
 
 def _without_paths(group: ResourceGroup) -> ResourceGroup:

@@ -22,16 +22,28 @@ from heartbus.config.values import (
     host,
     integer,
     interface,
+    ipv6_host,
+    multicast4,
+    multicast6,
     node_name,
+    peer,
+    peer6,
+    ping_name,
     port_number,
     unusable_text,
 )
-from heartbus.model import Failback, SupervisedClient
+from heartbus.model import Failback, PingNode, SupervisedClient
 
 BAUD_RATES: Final = (9600, 19200, 38400, 57600, 115200, 230400, 460800)
 BAUD_DEFAULT: Final = 19200
 UDPPORT_DEFAULT: Final = 694
-BUILT_IN_CLIENTS: Final = ("ccm", "ipfail")
+TTL_DEFAULT: Final = 1
+TTL_MAX: Final = 255
+HOPFUDGE_DEFAULT: Final = 1
+HOPFUDGE_MAX: Final = 255
+RTPRIO_MIN: Final = 1
+RTPRIO_MAX: Final = 99
+"""sched_get_priority_max(2) for SCHED_RR on Linux."""
 PLACEHOLDER_CLIENT: Final = ("userid", "cmd")
 """What the classic how-to prints in the place of a user and a command."""
 
@@ -41,16 +53,24 @@ class LinkKind(enum.Enum):
 
     BCAST = "bcast"
     UCAST = "ucast"
+    MCAST = "mcast"
     SERIAL = "serial"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One medium. Port and speed are those of the whole file, see ``HaCf.udpport``."""
+    """One medium. Port and speed are those of the whole file, see ``HaCf.udpport``.
+
+    Multicast has a ``port`` of its own; ``peer`` is its group. ``ipv6``: look up no IPv4 address.
+    """
 
     kind: LinkKind
     device: str
     peer: str = ""
+    ipv6: bool = False
+    port: int = 0
+    ttl: int = 0
+    loop: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,9 +92,12 @@ class HaCf:
     baud: Setting[int] | None = None
     udpport: Setting[int] | None = None
     hopfudge: Setting[int] | None = None
-    ping_nodes: list[Setting[str]] = field(default_factory=list)
+    ping_nodes: list[Setting[PingNode]] = field(default_factory=list)
+    deadping_s: Setting[float] | None = None
     watchdog: Setting[str] | None = None
     clients: list[Setting[SupervisedClient]] = field(default_factory=list)
+    realtime: Setting[bool] | None = None
+    rtprio: Setting[int] | None = None
     broken: set[str] = field(default_factory=set)
 
 
@@ -135,7 +158,54 @@ def _ucast(text: str) -> Link:
     words = text.split()
     if len(words) != 2:
         raise bad(text, "an interface and a peer, such as eth0 192.168.7.2")
-    return Link(kind=LinkKind.UCAST, device=interface(words[0]), peer=host(words[1]))
+    return Link(kind=LinkKind.UCAST, device=interface(words[0]), peer=peer(words[1]))
+
+
+def _ucast6(text: str) -> Link:
+    words = text.split()
+    if len(words) != 2:
+        raise bad(text, "an interface and a peer, such as eth0 fe80::2")
+    address = peer6(words[1])
+    return Link(
+        kind=LinkKind.UCAST, device=interface(words[0]), peer=address, ipv6=":" not in address
+    )
+
+
+def _mcast(text: str) -> Link:
+    return _group(text, multicast4, "eth0 239.0.0.1 694 1 0")
+
+
+def _mcast6(text: str) -> Link:
+    return _group(text, multicast6, "eth0 ff02::4:1 694 1 0")
+
+
+def _group(text: str, address: Callable[[str], str], example: str) -> Link:
+    words = text.split()
+    if len(words) != 5:
+        raise bad(text, f"an interface, a group, a port, a ttl and loop, such as {example}")
+    return Link(
+        kind=LinkKind.MCAST,
+        device=interface(words[0]),
+        peer=address(words[1]),
+        port=port_number(words[2]),
+        ttl=integer(words[3], 0, TTL_MAX),
+        loop=bool(integer(words[4], 0, 1)),
+    )
+
+
+def _ping(text: str) -> PingNode:
+    return PingNode(name=host(text), members=(host(text),))
+
+
+def _ping6(text: str) -> PingNode:
+    return PingNode(name=ipv6_host(text), members=(ipv6_host(text),), ipv6=True)
+
+
+def _ping_group(text: str) -> PingNode:
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    if len(words) < 2:
+        raise bad(text, "a name and at least one host, such as routers 192.168.7.1 192.168.7.2")
+    return PingNode(name=ping_name(words[0]), members=tuple(map(host, words[1:])))
 
 
 def _client(text: str) -> SupervisedClient:
@@ -161,37 +231,36 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         Directive(name="bcast", value=_bcast, sets="links", shape=Shape.EACH),
         Directive(name="udp", value=_bcast, sets="links", shape=Shape.EACH),
         Directive(name="ucast", value=_ucast, sets="links", shape=Shape.LINE),
-        Directive(
-            name="serial",
-            value=_serial,
-            sets="links",
-            shape=Shape.EACH,
-            note="this version sends no heartbeats over serial lines yet",
-        ),
+        Directive(name="ucast6", value=_ucast6, sets="links", shape=Shape.LINE),
+        Directive(name="mcast", value=_mcast, sets="links", shape=Shape.LINE),
+        Directive(name="mcast6", value=_mcast6, sets="links", shape=Shape.LINE),
+        Directive(name="serial", value=_serial, sets="links", shape=Shape.EACH),
         Directive(name="baud", value=_baud, sets="baud"),
         Directive(name="udpport", value=port_number, sets="udpport"),
         Directive(
             name="hopfudge",
-            value=lambda text: integer(text, 0, 255),
+            value=lambda text: integer(text, 0, HOPFUDGE_MAX),
             sets="hopfudge",
-            note="not needed: heartbeats are not relayed around rings of serial lines",
         ),
-        Directive(
-            name="ping",
-            value=host,
-            sets="ping_nodes",
-            shape=Shape.EACH,
-            note="this version does not ask ping nodes yet",
-        ),
-        Directive(
-            name="watchdog",
-            value=absolute_path,
-            sets="watchdog",
-            note="this version does not feed a watchdog device yet",
-        ),
+        Directive(name="ping", value=_ping, sets="ping_nodes", shape=Shape.EACH),
+        Directive(name="ping6", value=_ping6, sets="ping_nodes", shape=Shape.EACH),
+        Directive(name="ping_group", value=_ping_group, sets="ping_nodes", shape=Shape.LINE),
+        Directive(name="deadping", value=heartbeat_time, sets="deadping_s"),
+        Directive(name="watchdog", value=absolute_path, sets="watchdog"),
         Directive(name="respawn", value=_client, sets="clients", shape=Shape.LINE),
+        Directive(name="realtime", value=heartbeat_boolean, sets="realtime"),
+        Directive(
+            name="rtprio",
+            value=lambda text: integer(text, RTPRIO_MIN, RTPRIO_MAX),
+            sets="rtprio",
+        ),
     )
 }
+
+NO_STONITH: Final = (
+    "plugins of cluster-glue are not used, so a dead director is NOT fenced; write"
+    " [[membership.fences]] with a fence agent in heartbus.toml instead"
+)
 
 UNUSED: Final[dict[str, str]] = {
     "apiauth": "heartbus has no such client interface",
@@ -205,37 +274,30 @@ UNUSED: Final[dict[str, str]] = {
     "crm": "resources are those of haresources",
     "crm_daemon_dir": "resources are those of haresources",
     "crmd_spawns_pengine": "resources are those of haresources",
-    "deadping": "ping nodes are not asked yet",
     "debug": "use --log-level of the services",
     "debugfile": "logs go to standard error",
     "enable_config_writes": "resources are those of haresources",
     "env": "set Environment= in the systemd unit",
-    "failfast": "programs beside heartbus are not run yet",
-    "hbaping": "ping nodes are not asked yet",
+    "hbaping": "ping nodes are asked over IP only",
+    "failfast": "a host is not rebooted because a program beside heartbus ended;"
+    " respawn starts it again",
     "hbgenmethod": "each start counts by itself",
     "log_badpack": "bad packets are always counted",
     "logfacility": "logs go to standard error",
     "logfile": "logs go to standard error",
     "max_rexmit_delay": "heartbeats are not sent again",
-    "mcast": "no multicast links yet",
-    "mcast6": "no multicast links yet",
     "memreserve": "memory is not reserved",
     "msgfmt": "heartbus has its own wire format",
     "normalpoll": "not a choice here",
     "pacemaker": "resources are those of haresources",
-    "ping6": "ping nodes are not asked yet",
-    "ping_group": "ping nodes are not asked yet",
     "ppp-udp": "no such links",
     "quorum_server": "no quorum server",
-    "realtime": "no real-time scheduling yet",
     "record_config_changes": "resources are those of haresources",
     "record_pengine_inputs": "resources are those of haresources",
-    "rtprio": "no real-time scheduling yet",
-    "stonith": "no fencing yet",
-    "stonith_host": "no fencing yet",
+    "stonith": NO_STONITH,
+    "stonith_host": NO_STONITH,
     "syslogmsgfmt": "logs go to standard error",
     "traditional_compression": "heartbeats are small",
-    "ucast6": "no IPv6 links yet",
     "use_apphbd": "no such daemon",
     "use_logd": "logs go to standard error",
     "uuidfrom": "nodes are known by name",
@@ -319,11 +381,6 @@ def _take_client(client: SupervisedClient, place: Place, report: Report) -> bool
             place, "'userid cmd' stands for a user and a command; left out (Heartbeat refuses it)"
         )
         return False
-    program = client.command.split()[0].rsplit("/", 1)[-1]
-    if program in BUILT_IN_CLIENTS:
-        report.note(place, f"{program} is built into heartbus; it is not started")
-    else:
-        report.note(place, "this version does not run programs beside itself yet")
     return True
 
 

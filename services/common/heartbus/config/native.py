@@ -10,15 +10,26 @@ import dataclasses
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from heartbus.config import source
+from heartbus.config import native_guards, source
 from heartbus.config.authkeys import KEY_ID_MAX
 from heartbus.config.group_files import Draft, GroupFiles, Search, warn_of_missing_scripts
-from heartbus.config.ha_cf import BAUD_DEFAULT, BAUD_RATES, UDPPORT_DEFAULT
+from heartbus.config.ha_cf import (
+    BAUD_DEFAULT,
+    BAUD_RATES,
+    HOPFUDGE_DEFAULT,
+    HOPFUDGE_MAX,
+    RTPRIO_MAX,
+    RTPRIO_MIN,
+    TTL_DEFAULT,
+    TTL_MAX,
+    UDPPORT_DEFAULT,
+)
 from heartbus.config.native_services import virtual_service
+from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report, Setting, shown
 from heartbus.config.resources import parse_resource, script_name
 from heartbus.config.toml_table import Table, TomlFile
@@ -30,11 +41,18 @@ from heartbus.config.values import (
     host,
     interface,
     ipv4,
+    ipv6_host,
+    multicast,
+    multicast6,
     node_name,
+    peer,
+    peer6,
+    ping_name,
     prefix_len,
     unusable_text,
 )
 from heartbus.model import (
+    RTPRIO_DEFAULT,
     TIMER_PROFILES,
     AddressResource,
     Authentication,
@@ -47,14 +65,17 @@ from heartbus.model import (
     Failback,
     HeartbeatLink,
     Membership,
+    MulticastLink,
+    PingNode,
     Resource,
     ResourceGroup,
     ScriptResource,
     SerialLink,
-    SupervisedClient,
+    Takeover,
     Timers,
     UnicastLink,
     VipSettings,
+    default_lease_s,
 )
 
 LINE_CHARS_MAX: Final = 64 * 1024
@@ -64,7 +85,8 @@ KEY_PARTS_MAX: Final = 32
 _LONG_KEY: Final = re.compile(rf"(?:[\w\"'-]{{1,64}}[ \t]{{0,8}}\.[ \t]{{0,8}}){{{KEY_PARTS_MAX}}}")
 
 TIMER_PROFILE_DEFAULT: Final = "lan"
-LINK_KINDS: Final = ("bcast", "ucast", "serial")
+LEASE_NOT_GIVEN_S: Final = 0.0
+LINK_KINDS: Final = ("bcast", "ucast", "ucast6", "mcast", "mcast6", "serial")
 LIFETIME_MAX_S: Final = 3600
 
 _LINES: Final = re.compile(r"(?:[^\n]*+\n){1,256}+|[^\n]++")
@@ -95,23 +117,26 @@ class _Reader:
         self._search = Search(directories=(directory,), root=root)
         self._tables: dict[Path, Path] = {}
         self._without: set[str] = set()
+        self._ping_places: dict[Path, Place] = {}
 
     def cluster(self, content: dict[str, object]) -> Cluster:
         document = Table(self._toml, (), content)
-        with self._refusing("timers", "lease", "links", "keys"):
+        with self._refusing("timers", "lease", "links", "lines", "keys", "deadping", "ping_nodes"):
             membership = self._membership(document.table("membership"))
         with self._refusing("vip"):
             vip = read_vip(document.table("vip"))
         bus = read_bus(document.table("bus"))
-        with self._refusing("directors", "groups"):
-            directors = self._directors(document.tables("directors"))
+        with self._refusing("directors", "groups", "guards"):
+            directors = self._directors("directors", document.tables("directors"))
+            witnesses = self._directors("witnesses", document.tables("witnesses"))
         draft = Draft(groups=[], services=[])
         with self._refusing("groups", "services"):
             self._services(document.tables("virtual_services"), draft)
             self._groups(document.tables("groups"), draft)
         cluster = Cluster(
             directors=directors,
-            membership=membership,
+            witnesses=witnesses,
+            membership=_with_lease_default(membership, len(directors) + len(witnesses)),
             vip=vip,
             bus=bus,
             groups=tuple(group.value for group in draft.groups),
@@ -136,22 +161,23 @@ class _Reader:
 
     def _cross_check(self, cluster: Cluster, draft: Draft) -> None:
         written = sum(path[0] == "virtual_services" for path in self._tables)
-        known = draft.service_places(first=written)
+        known = {**draft.service_places(first=written), **self._ping_places}
         places = Places(whole=Place(file=self._file.path), known=known, lookup=self._place)
         validate(cluster, places, self._report, without=frozenset(self._without))
         warn_of_missing_scripts(cluster, self._search, places, self._report)
+        check_programs(cluster, self._search, places, self._report)
 
     def _place(self, path: Path) -> Place:
         return self._toml.place(self._tables.get(path[:2], path[:2]) + path[2:])
 
-    def _directors(self, tables: list[Table]) -> tuple[Director, ...]:
+    def _directors(self, key: str, tables: list[Table]) -> tuple[Director, ...]:
         directors: list[Director] = []
         for table in tables:
             name = table.required("name", table.text("name", node_name))
             address = table.text("address", host)
             table.close()
             if name is not None:
-                self._tables["directors", len(directors)] = table.path
+                self._tables[key, len(directors)] = table.path
                 directors.append(Director(name=name, address=address))
         return tuple(directors)
 
@@ -181,29 +207,46 @@ class _Reader:
 
     def _membership(self, table: Table) -> Membership:
         links = [_link(link) for link in table.tables("links")]
+        hopfudge = table.integer("hopfudge", 0, HOPFUDGE_MAX)
         membership = Membership(
             timers=read_timers(table),
             links=tuple(link for link in links if link is not None),
+            hopfudge=HOPFUDGE_DEFAULT if hopfudge is None else hopfudge,
             authentication=self._authentication(table.table("authentication")),
             failback=table.choice("failback", Failback) or Failback.OFF,
-            ping_nodes=tuple(table.texts("ping_nodes", host)),
+            takeover=table.choice("takeover", Takeover) or Takeover.FAST,
+            ping_nodes=self._ping_nodes(table),
+            deadping_s=table.seconds("deadping"),
             watchdog=table.text("watchdog", absolute_path),
-            clients=tuple(filter(None, map(_client, table.tables("clients")))),
+            fences=native_guards.fences(table.tables("fences"), self),
+            clients=native_guards.clients(table.tables("clients")),
+            realtime=table.boolean("realtime") or False,
+            rtprio=table.integer("rtprio", RTPRIO_MIN, RTPRIO_MAX) or RTPRIO_DEFAULT,
         )
-        if membership.ping_nodes:
-            table.report.note(table.at("ping_nodes"), "this version does not ask ping nodes yet")
-        if membership.watchdog is not None:
-            table.report.note(
-                table.at("watchdog"), "this version does not feed a watchdog device yet"
-            )
         lease_s = table.seconds("lease")
         grace_s = table.seconds("restart_grace", zero=True)
         table.close()
         return dataclasses.replace(
             membership,
-            lease_s=membership.lease_s if lease_s is None else lease_s,
+            lease_s=LEASE_NOT_GIVEN_S if lease_s is None else lease_s,
             restart_grace_s=membership.restart_grace_s if grace_s is None else grace_s,
         )
+
+    def _ping_nodes(self, table: Table) -> tuple[PingNode, ...]:
+        nodes = [PingNode(name=name, members=(name,)) for name in table.texts("ping_nodes", host)]
+        for index in range(len(nodes)):
+            self._ping_places["membership", "ping_nodes", index] = table.at("ping_nodes", index)
+        for group in table.tables("ping_groups"):
+            name = group.required("name", group.text("name", ping_name))
+            ipv6 = group.boolean("ipv6") or False
+            members = group.texts("members", ipv6_host if ipv6 else host)
+            group.required("members", members)
+            group.close()
+            if name is not None:
+                place = group.at("members") if not members else group.at("name")
+                self._ping_places["membership", "ping_nodes", len(nodes)] = place
+                nodes.append(PingNode(name=name, members=tuple(members), ipv6=ipv6))
+        return tuple(nodes)
 
     def _authentication(self, table: Table) -> Authentication:
         signing_key = table.integer("signing_key", 0, KEY_ID_MAX)
@@ -224,27 +267,42 @@ class _Reader:
         if written is not None and file is not None:
             self._report.error(table.at("secret_file"), "given beside secret; allowed is one")
         elif file is not None:
-            secret = self._secret_file(table, file)
-        elif written is not None and self._file.readable_by_others:
-            self._report.warning(
-                table.at("secret"),
-                f"mode {self._file.mode:03o}: group or others may read the secret; allowed should"
-                f" be 600 (chmod 600 {self._file.path}), or use secret_file",
-            )
+            secret = self.from_file(table, "secret_file", file)
+        elif written is not None:
+            self.written_here(table, "secret")
         return AuthKey(id=key_id, method=method, secret=secret) if key_id is not None else None
 
-    def _secret_file(self, table: Table, name: str) -> bytes:
+    def written_here(self, table: Table, key: str) -> None:
+        """Refuse a secret of this file if others may read it."""
+        if self._file.readable_by_others:
+            self._report.error(
+                table.at(key),
+                f"mode {self._file.mode:03o}: group or others may read the secret; allowed is 600"
+                f" (chmod 600 {self._file.path}), or {key}_file",
+            )
+
+    def from_file(self, table: Table, key: str, name: str) -> bytes:
+        """Return the secret in a file, looked for beside this one."""
         path = os.path.join(self._search.directories[0], name)
         file = source.read(path, self._report)
         if file is None:
-            self._report.error(table.at("secret_file"), f"{shown(name)} cannot be read")
+            self._report.error(table.at(key), f"{shown(name)} cannot be read")
             return b""
         if file.readable_by_others:
-            self._report.warning(
+            self._report.error(
                 Place(file=path),
-                f"mode {file.mode:03o}: group or others may read the secret; allowed should be 600",
+                f"mode {file.mode:03o}: group or others may read the secret; allowed is 600:"
+                f" chmod 600 {path}",
             )
         return file.text.removesuffix("\n").encode("utf-8", "surrogateescape")
+
+
+def _with_lease_default(membership: Membership, voters: int) -> Membership:
+    if membership.lease_s != LEASE_NOT_GIVEN_S:
+        return membership
+    return dataclasses.replace(
+        membership, lease_s=default_lease_s(membership.timers, voters=voters)
+    )
 
 
 def read_timers(table: Table) -> Timers:
@@ -301,27 +359,39 @@ def _link(table: Table) -> HeartbeatLink | None:
         baud = table.integer("baud", BAUD_RATES[0], BAUD_RATES[-1])
         if baud is not None and baud not in BAUD_RATES:
             table.refuse("baud", baud, ", ".join(map(str, BAUD_RATES)))
-        table.report.note(table.at(), "this version sends no heartbeats over serial lines yet")
         link = SerialLink(device=device, baud=baud or BAUD_DEFAULT) if device else None
     elif kind is not None:
         nic = table.required("interface", table.text("interface", interface))
         port = table.integer("port", 1, 65535) or UDPPORT_DEFAULT
         if kind == "bcast":
             link = BroadcastLink(interface=nic, port=port) if nic else None
+        elif kind in ("mcast", "mcast6"):
+            link = _multicast(table, nic, port, multicast6 if kind == "mcast6" else multicast)
         else:
-            peer = table.required("peer", table.text("peer", host))
-            link = UnicastLink(interface=nic, peer=peer, port=port) if nic and peer else None
+            parse = peer6 if kind == "ucast6" else peer
+            to = table.required("peer", table.text("peer", parse))
+            ipv6 = kind == "ucast6" and to is not None and ":" not in to
+            link = UnicastLink(interface=nic, peer=to, port=port, ipv6=ipv6) if nic and to else None
     if kind is not None:
         table.close()
     return link
 
 
-def _client(table: Table) -> SupervisedClient | None:
-    user = table.required("user", table.text("user", str))
-    command = table.required("command", table.text("command", absolute_path))
-    table.report.note(table.at(), "this version does not run programs beside itself yet")
-    table.close()
-    return SupervisedClient(user=user, command=command) if user and command else None
+def _multicast(
+    table: Table, nic: str | None, port: int, parse: Callable[[str], str]
+) -> MulticastLink | None:
+    group = table.required("group", table.text("group", parse))
+    ttl = table.integer("ttl", 0, TTL_MAX)
+    loop = table.boolean("loop")
+    if nic is None or group is None:
+        return None
+    return MulticastLink(
+        interface=nic,
+        group=group,
+        port=port,
+        ttl=TTL_DEFAULT if ttl is None else ttl,
+        loop=bool(loop),
+    )
 
 
 def _resources(table: Table) -> list[Setting[Resource]]:

@@ -17,8 +17,11 @@ from heartbus.model import (
     CheckedServicesResource,
     CheckType,
     Cluster,
+    Fence,
     HeartbeatLink,
     Membership,
+    MulticastLink,
+    PingNode,
     Resource,
     SavedRulesResource,
     ScriptResource,
@@ -53,6 +56,9 @@ def redacted(cluster: Cluster) -> dict[str, object]:
     membership = msgspec.to_builtins(built)
     for key in membership["authentication"]["keys"]:
         key["secret"] = REDACTED
+    for fence, plain in zip(built.fences, membership["fences"], strict=True):
+        for option, written in zip(fence.options, plain["options"], strict=True):
+            written["value"] = REDACTED if option.secret else option.value
     membership["links"] = [
         {"kind": link.name.partition(":")[0], **plain}
         for link, plain in zip(built.links, membership["links"], strict=True)
@@ -74,6 +80,10 @@ def _text(cluster: Cluster) -> Iterator[str]:
     yield "Directors"
     for director in cluster.directors:
         yield f"  {director.name:<40} {director.address or '(looked up by name)'}"
+    if cluster.witnesses:
+        yield "Witnesses"
+    for witness in cluster.witnesses:
+        yield f"  {witness.name:<40} {witness.address or '(looked up by name)'}"
     yield ""
     yield from _membership(cluster.membership)
     yield ""
@@ -113,10 +123,12 @@ def _membership(membership: Membership) -> Iterator[str]:
     yield _row("  deadtime", f"{timers.deadtime_s:g} s")
     yield _row("  initdead", f"{timers.initdead_s:g} s")
     yield _row("  failback", str(membership.failback))
+    yield _row("  takeover", str(membership.takeover))
     yield _row(
         "  lease", f"{membership.lease_s:g} s, restart grace {membership.restart_grace_s:g} s"
     )
     yield from _rows("  links", [_link(link) for link in membership.links])
+    yield _row("  hopfudge", str(membership.hopfudge))
     authentication = membership.authentication
     keys = [
         f"{key.id} {key.method} {REDACTED if key.secret else '(no secret)'}"
@@ -124,10 +136,28 @@ def _membership(membership: Membership) -> Iterator[str]:
         for key in authentication.keys
     ]
     yield from _rows("  keys", keys)
-    yield from _rows("  ping nodes", membership.ping_nodes)
+    if membership.ping_nodes:
+        yield _row(
+            "  deadping",
+            f"{membership.ping_silence_s:g} s, asked every {membership.ping_interval_s:g} s",
+        )
+    yield from _rows("  ping nodes", [_ping_node(node) for node in membership.ping_nodes])
     yield from _rows("  watchdog", [membership.watchdog] if membership.watchdog else [])
-    clients = [f"{client.command} as {client.user}" for client in membership.clients]
+    yield from _rows("  fences", [_fence(fence) for fence in membership.fences])
+    clients = [
+        f"{client.command} as {client.user}{' (built in)' if client.built_in else ''}"
+        for client in membership.clients
+    ]
     yield from _rows("  programs", clients)
+    if membership.realtime:
+        yield _row("  real time", f"SCHED_RR, priority {membership.rtprio}, memory locked")
+
+
+def _ping_node(node: PingNode) -> str:
+    family = " over IPv6" if node.ipv6 else ""
+    if node.members == (node.name,):
+        return f"{node.name}{family}"
+    return f"{node.name}{family}: any of {', '.join(node.members)}"
 
 
 def _service(service: VirtualService) -> Iterator[str]:
@@ -196,8 +226,20 @@ def _link(link: HeartbeatLink) -> str:
     if isinstance(link, SerialLink):
         return f"serial {link.device}, {link.baud} baud"
     if isinstance(link, UnicastLink):
-        return f"ucast {link.interface} to {link.peer}, UDP port {link.port}"
+        kind = "ucast6" if link.ipv6 else "ucast"
+        return f"{kind} {link.interface} to {link.peer}, UDP port {link.port}"
+    if isinstance(link, MulticastLink):
+        loop = "heard by ourselves too" if link.loop else "no loop"
+        return (
+            f"mcast {link.interface} to {link.group}, UDP port {link.port}, ttl {link.ttl}, {loop}"
+        )
     return f"bcast {link.interface}, UDP port {link.port}"
+
+
+def _fence(fence: Fence) -> str:
+    options = [f"{o.name}={REDACTED if o.secret else o.value}" for o in fence.options]
+    within = f"within {fence.timeout_s:g} s"
+    return " ".join((f"{fence.director}: {fence.command} {fence.action}", within, *options))
 
 
 def _rows(label: str, values: Sequence[str]) -> Iterator[str]:

@@ -63,6 +63,11 @@ class Table:
         """Return the place of a key of this table."""
         return self._file.place((*self._path, *keys))
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that are written, known or not."""
+        return tuple(self._content)
+
     def has(self, key: str) -> bool:
         """Return whether the key is written."""
         return key in self._content

@@ -12,12 +12,15 @@ import warnings
 from collections.abc import Callable
 from typing import Final
 
+from heartbus.config import line_load
 from heartbus.config.authkeys import KEY_ID_MAX
 from heartbus.config.diagnostics import Diagnostic
+from heartbus.config.ha_cf import BAUD_RATES
 from heartbus.config.ipvsadm_rules import WEIGHT_MAX
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown
 from heartbus.config.values import is_host_name, is_url
 from heartbus.model import (
+    RTPRIO_DEFAULT,
     AddressResource,
     AuthMethod,
     Check,
@@ -35,8 +38,18 @@ RECEIVE_CHARS_MAX: Final = 1000
 GROUP_NAME_CHARS_MAX: Final = 255
 DEADTIME_PER_KEEPALIVE: Final = 2
 """Heartbeat: deadtime must be above this many keepalives, or one lost packet is a death."""
+LEASE_KEEPALIVES_MIN: Final = 4
+"""A majority renews a lease with every heartbeat and its echo: two may be lost or late."""
+VOTERS_MAX: Final = 16
+"""A heartbeat names the newest heartbeat of each other voter."""
 REFRESHES_PER_LIFETIME: Final = 2
 """An address must survive one lost refresh."""
+
+PING_MEMBERS_MAX: Final = 128
+"""All of them are asked every 0.2 s at worst; and their number must fit in a heartbeat."""
+
+GUARDS_MAX: Final = 64
+"""Fences, and programs beside membership: each program has a place in every snapshot."""
 
 HTTP_CHECK: Final = (CheckType.NEGOTIATE, CheckService.HTTP)
 """The one check that sends ``request``."""
@@ -60,8 +73,10 @@ def _directors(cluster: Cluster, places: Places, report: Report) -> None:
     if not cluster.directors:
         report.error(places.at("directors"), "no director; at least one node is needed")
     seen: set[str] = set()
-    for index, director in enumerate(cluster.directors):
-        at = places.at("directors", index, "name")
+    entries = [("directors", index, d) for index, d in enumerate(cluster.directors)]
+    entries += [("witnesses", index, d) for index, d in enumerate(cluster.witnesses)]
+    for key, index, director in entries:
+        at = places.at(key, index, "name")
         if not is_host_name(director.name):
             report.error(
                 at, f"{shown(director.name)} is no host name; allowed are letters, digits, -, dots"
@@ -69,6 +84,22 @@ def _directors(cluster: Cluster, places: Places, report: Report) -> None:
         if director.name in seen:
             report.error(at, f"{shown(director.name)} is named twice; each director has one entry")
         seen.add(director.name)
+    if len(cluster.voters) > VOTERS_MAX:
+        report.error(
+            places.at("directors"),
+            f"{len(cluster.voters)} directors and witnesses; allowed are {VOTERS_MAX} or fewer",
+        )
+    if cluster.witnesses and not cluster.has_majority:
+        report.warning(
+            places.at("witnesses", 0, "name"),
+            "one director and a witness make no majority: the witness changes nothing",
+        )
+    elif cluster.has_majority and len(cluster.voters) % 2 == 0:
+        report.note(
+            places.at("directors"),
+            f"{len(cluster.voters)} voters survive the loss of no more of them than"
+            f" {len(cluster.voters) - 1} would",
+        )
 
 
 def _timers(cluster: Cluster, places: Places, report: Report) -> None:
@@ -104,6 +135,15 @@ def _timers(cluster: Cluster, places: Places, report: Report) -> None:
 def _lease(cluster: Cluster, places: Places, report: Report) -> None:
     membership = cluster.membership
     timers = membership.timers
+    if cluster.has_majority:
+        if membership.lease_s < LEASE_KEEPALIVES_MIN * timers.keepalive_s:
+            report.error(
+                places.at("membership", "lease"),
+                f"{membership.lease_s:g} s is below {LEASE_KEEPALIVES_MIN} x keepalive; allowed is"
+                f" {LEASE_KEEPALIVES_MIN * timers.keepalive_s:g} s or more, or one lost heartbeat"
+                " ends a lease",
+            )
+        return
     # A peer counts from the last heartbeat that it heard, a lease from the last that was due.
     bound_s = membership.restart_grace_s + timers.deadtime_s - 2 * timers.keepalive_s
     if membership.lease_s > bound_s:
@@ -116,10 +156,10 @@ def _lease(cluster: Cluster, places: Places, report: Report) -> None:
 
 def _links(cluster: Cluster, places: Places, report: Report) -> None:
     links = cluster.membership.links
-    if len(cluster.directors) > 1 and all(isinstance(link, SerialLink) for link in links):
+    if len(cluster.directors) > 1 and not links:
         report.error(
             places.at("membership", "links"),
-            "no link to send heartbeats over; at least one bcast or ucast is needed",
+            "no link to send heartbeats over; at least one bcast, mcast, ucast or serial is needed",
         )
     seen: set[str] = set()
     for index, link in enumerate(links):
@@ -129,6 +169,74 @@ def _links(cluster: Cluster, places: Places, report: Report) -> None:
                 f"{link.name} is given twice; each link is given once",
             )
         seen.add(link.name)
+
+
+def _deadping(cluster: Cluster, places: Places, report: Report) -> None:
+    membership = cluster.membership
+    deadping_s, keepalive_s = membership.deadping_s, membership.timers.keepalive_s
+    if deadping_s is None:
+        return
+    place = places.at("membership", "deadping")
+    if not deadping_s > DEADTIME_PER_KEEPALIVE * keepalive_s:
+        report.error(
+            place,
+            f"{deadping_s:g} s is not above {DEADTIME_PER_KEEPALIVE} x keepalive"
+            f" ({keepalive_s:g} s); allowed is more than"
+            f" {DEADTIME_PER_KEEPALIVE * keepalive_s:g} s",
+        )
+    elif not deadping_s > DEADTIME_PER_KEEPALIVE * membership.ping_interval_s:
+        report.warning(
+            place,
+            f"{deadping_s:g} s is not above {DEADTIME_PER_KEEPALIVE} x"
+            f" {membership.ping_interval_s:g} s, how often a ping node is asked:"
+            " one lost answer will be a death",
+        )
+
+
+def _ping_nodes(cluster: Cluster, places: Places, report: Report) -> None:
+    directors = {text for d in cluster.directors for text in (d.name, d.address) if text}
+    seen: set[str] = set()
+    members = 0
+    for index, node in enumerate(cluster.membership.ping_nodes):
+        place = places.at("membership", "ping_nodes", index)
+        if node.name in seen:
+            report.error(place, f"{shown(node.name)} is named twice; each ping node has one entry")
+        seen.add(node.name)
+        if not node.members:
+            report.error(place, f"{shown(node.name)} has no members; at least one host is needed")
+        for member in sorted(directors.intersection(node.members)):
+            report.warning(
+                place,
+                f"{shown(member)} is a director: it always reaches itself, so its answers say"
+                " nothing about the network; a router is usual",
+            )
+        members += len(node.members)
+        if members > PING_MEMBERS_MAX >= members - len(node.members):
+            report.error(
+                place,
+                f"more than {PING_MEMBERS_MAX} hosts to ask; allowed are {PING_MEMBERS_MAX},"
+                " the members of groups counted",
+            )
+
+
+def _lines(cluster: Cluster, places: Places, report: Report) -> None:
+    keepalive_s = cluster.membership.timers.keepalive_s
+    busy_bits = line_load.bits_per_keepalive(cluster)
+    for index, link in enumerate(cluster.membership.links):
+        if not isinstance(link, SerialLink):
+            continue
+        share = busy_bits / (link.baud * keepalive_s)
+        if share <= line_load.SHARE_MAX:
+            continue
+        enough = [rate for rate in BAUD_RATES if line_load.fits(busy_bits, rate, keepalive_s)]
+        baud = f"baud {enough[0]} or more, or " if enough else ""
+        least_s = busy_bits / (link.baud * line_load.SHARE_MAX)
+        report.warning(
+            places.at("membership", "links", index),
+            f"heartbeats fill {share:.0%} of a line of {link.baud} baud, and those that do not fit"
+            f" are dropped; allowed should be {line_load.SHARE_MAX:.0%} or less:"
+            f" {baud}a keepalive of {least_s:.2g} s or more",
+        )
 
 
 def _keys(cluster: Cluster, places: Places, report: Report) -> None:
@@ -157,6 +265,34 @@ def _keys(cluster: Cluster, places: Places, report: Report) -> None:
         report.error(
             at("signing_key"), f"there is no key {authentication.signing_key}; allowed is {allowed}"
         )
+
+
+def _guards(cluster: Cluster, places: Places, report: Report) -> None:
+    membership = cluster.membership
+    for name, count in (("fences", len(membership.fences)), ("clients", len(membership.clients))):
+        if count > GUARDS_MAX:
+            report.error(
+                places.at("membership", name, GUARDS_MAX),
+                f"{count} are too many; allowed is {GUARDS_MAX}",
+            )
+    names = [director.name for director in cluster.directors]
+    for index, fence in enumerate(membership.fences):
+        if fence.director not in names:
+            report.error(
+                places.at("membership", "fences", index, "director"),
+                f"{shown(fence.director)} is no director; allowed is"
+                f" {', '.join(names[:10])}{closest(fence.director, names)}",
+            )
+    fenced = {fence.director for fence in membership.fences}
+    without = [name for name in names if name not in fenced]
+    if fenced and without and len(names) > 1:
+        report.warning(
+            places.at("membership", "fences"),
+            f"no fence for {', '.join(without[:10])}: when one of these is dead it is taken over"
+            " without being fenced",
+        )
+    if membership.rtprio != RTPRIO_DEFAULT and not membership.realtime:
+        report.note(places.at("membership", "rtprio"), "without effect: realtime is off")
 
 
 def _vip(cluster: Cluster, places: Places, report: Report) -> None:
@@ -380,14 +516,18 @@ RULES: Final[dict[str, Rule]] = {
     "directors": _directors,
     "timers": _timers,
     "lease": _lease,
+    "deadping": _deadping,
+    "ping_nodes": _ping_nodes,
     "links": _links,
+    "lines": _lines,
     "keys": _keys,
+    "guards": _guards,
     "vip": _vip,
     "groups": _groups,
     "services": _services,
 }
 
-TIME_RULES: Final = ("timers", "lease")
+TIME_RULES: Final = ("timers", "lease", "deadping", "lines")
 """What a timer profile can break."""
 
 

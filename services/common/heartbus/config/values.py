@@ -52,6 +52,7 @@ _TIME = re.compile(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})([a-z]{0,4})", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII | re.IGNORECASE)
 _VIRTUAL_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
 _DIGITS = re.compile(r"\d+", re.ASCII)
+_IPV4_SHAPE = re.compile(r"[\d.]+", re.ASCII)
 _INTERFACE = re.compile(r"[^\s/:\x00-\x1f]+")
 
 
@@ -253,6 +254,73 @@ def host(text: str) -> str:
         return ip(text)
     except BadValueError:
         raise bad(text, "a host name or an IP address") from None
+
+
+def ipv6_host(text: str) -> str:
+    """Return a host name or an IPv6 address."""
+    value = host(text)
+    if ":" in value or not value.replace(".", "").isdigit():
+        return value
+    raise bad(text, "a host name or an IPv6 address")
+
+
+def ping_name(text: str) -> str:
+    """Return the name of a group of ping nodes: any word that fits in a message."""
+    if 0 < len(text) <= HOST_NAME_CHARS_MAX and text.isprintable() and " " not in text:
+        return text
+    raise bad(text, f"a name without blanks, at most {HOST_NAME_CHARS_MAX} characters")
+
+
+def peer(text: str) -> str:
+    """Return the host name or address of one peer, without a scope: its interface is the scope."""
+    if "%" in text:
+        raise bad(text, "an address without %scope: the interface of the link is the scope")
+    found = host(text)
+    if _is_multicast(found):
+        raise bad(text, "the address of one peer (mcast and mcast6 take a group)")
+    return found
+
+
+def _is_multicast(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_multicast
+    except ValueError:
+        return False
+
+
+def peer6(text: str) -> str:
+    """Return the host name or IPv6 address of one peer."""
+    found = peer(text)
+    if _IPV4_SHAPE.fullmatch(found):
+        raise bad(text, "a host name or an IPv6 address such as fe80::2")
+    return found
+
+
+def multicast4(text: str) -> str:
+    """Return an IPv4 multicast group in canonical text (RFC 5771)."""
+    return _group(text, ipaddress.IPv4Address, "an IPv4 multicast group such as 239.0.0.1")
+
+
+def multicast6(text: str) -> str:
+    """Return an IPv6 multicast group in canonical text (RFC 4291, section 2.7)."""
+    return _group(text, ipaddress.IPv6Address, "an IPv6 multicast group such as ff02::4:1")
+
+
+def multicast(text: str) -> str:
+    """Return a multicast group of IPv4 or IPv6 in canonical text."""
+    return multicast6(text) if ":" in text else multicast4(text)
+
+
+def _group(
+    text: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address], allowed: str
+) -> str:
+    try:
+        address = kind(text)
+    except ValueError:
+        raise bad(text, allowed) from None
+    if not address.is_multicast or "%" in text:
+        raise bad(text, allowed)
+    return str(address)
 
 
 def virtual_host(text: str) -> str:

@@ -15,6 +15,9 @@ from heartbus.up.supervisor import Child, Supervisor, exec_body
 SERVICES: Final = ("membership", "vip", "checker", "ipvs-agent")
 """Folder, command and bus name of each; their packages are loaded by name, never imported."""
 
+WITNESS_SERVICES: Final = ("membership",)
+"""A witness votes and holds nothing."""
+
 STOP_ORDER: Final = ("vip", "membership", "checker", "ipvs-agent", "nats-server")
 """Addresses are given up first, while membership can still tell the peers."""
 
@@ -62,14 +65,17 @@ def assemble(
         f"--log-level={log_level}",
         *([f"--timers={timers}"] if timers else []),
     ]
+    is_witness = any(node == witness.name for witness in cluster.witnesses)
+    services = WITNESS_SERVICES if is_witness else SERVICES
     children = [
         Child(name="nats-server", body=exec_body([str(program), "-c", str(conf)]), notifies=False),
         *(
             Child(name=service, body=service_body(service, arguments, cluster))
-            for service in SERVICES
+            for service in services
         ),
     ]
-    return Supervisor(children, stop_order=STOP_ORDER)
+    names = {child.name for child in children}
+    return Supervisor(children, stop_order=tuple(name for name in STOP_ORDER if name in names))
 
 
 def service_body(service: str, arguments: list[str], cluster: Cluster) -> Callable[[], int]:

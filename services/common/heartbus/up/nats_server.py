@@ -82,7 +82,8 @@ def configuration(cluster: Cluster, node: str) -> str:
     credentials = f"{user[0]}:{user[1]}@" if user else ""
     routes = [
         f"nats-route://{credentials}{_host(peer.route_host)}:{cluster.bus.route_port}"
-        for peer in cluster.peers_of(node)
+        for peer in cluster.directors
+        if peer.name != node  # a witness may have no nats-server; one that has it dials us
     ]
     authorization = (
         f"  authorization {{ user: {_quote(user[0])}, password: {_quote(user[1])}, timeout: 2 }}\n"

@@ -1,0 +1,128 @@
+"""Joins what a voter owes and what a candidate may count on; ownership asks it with three voters.
+
+Sans-I/O. ``votes`` has the rules and says why they are safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from heartbus_membership.claims import (
+    SUPPORTED,
+    Claim,
+    Effect,
+    PeerReport,
+    PersistVote,
+    Phase,
+    SendHeartbeat,
+    Vote,
+)
+from heartbus_membership.votes import Support, Voter, promise_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A claim that we might support; ``rank``: 0 for the preferred director."""
+
+    name: str
+    incarnation: int
+    claim: Claim
+    rank: int
+
+
+class Ballot:
+    """Votes of one process of ours: given, and got.
+
+    ``others``: how many other voters there are. ``remembered``: as for ``Voter``.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        incarnation: int,
+        others: int,
+        lease_s: float,
+        tail_s: float,
+        started_s: float,
+        remembered: Mapping[str, Vote] | None,
+    ) -> None:
+        self._ourselves = Vote(candidate=node, incarnation=incarnation)
+        self._tail_s = tail_s
+        self.majority = (others + 1) // 2 + 1
+        self._voter = Voter(
+            promise_s=promise_s(lease_s, tail_s=tail_s), started_s=started_s, remembered=remembered
+        )
+        self._support = Support(others=others, lease_s=lease_s)
+
+    # --- what happened ---------------------------------------------------------------------------
+
+    def peer_heard(
+        self, peer: str, report: PeerReport, groups: Iterable[str], *, now_s: float
+    ) -> list[Effect]:
+        """Take in news of a peer: its claims renew or end our promises, its votes support us."""
+        effects: list[Effect] = []
+        for group in groups:
+            claim = report.claims.get(group)
+            if claim is not None:
+                vote = self._voter.heard(
+                    group, peer, incarnation=report.incarnation, claim=claim, now_s=now_s
+                )
+                effects += _told(group, vote)
+            if group in report.supports and report.echoed is not None:
+                self._support.vote_heard(group, peer, echoed=report.echoed)
+        return effects
+
+    def beat_sent(self, sequence: int, *, now_s: float) -> None:
+        """Note when a heartbeat of ours was sent, or a little earlier."""
+        self._support.beat_sent(sequence, now_s=now_s)
+
+    # --- as a candidate --------------------------------------------------------------------------
+
+    def may_ask(self, group: str, *, now_s: float) -> bool:
+        """Whether our own vote is free for our own claim."""
+        return self._voter.may_support(group, self._ourselves.candidate, now_s=now_s)
+
+    def claim_begins(self, group: str) -> list[Effect]:
+        """Give our own vote to ourselves; only what is said from now on counts as support."""
+        self._support.claim_begins(group)
+        return self.claim_stands(group)
+
+    def claim_stands(self, group: str) -> list[Effect]:
+        """Keep our own vote while we ask, hold or release."""
+        return _told(group, self._voter.bind(group, self._ourselves, until_s=float("inf")))
+
+    def claim_ends(self, group: str, *, gone_s: float) -> None:
+        """Free our own vote when the addresses are gone for sure, which may be past."""
+        self._voter.bind(group, self._ourselves, until_s=gone_s)
+
+    def lease_until_s(self, group: str) -> float:
+        """Return until when a majority lets us hold a group; -inf if it does not."""
+        return self._support.until_s(group)
+
+    # --- as a voter ------------------------------------------------------------------------------
+
+    def consider(
+        self, group: str, candidates: Iterable[Candidate], *, now_s: float
+    ) -> list[Effect]:
+        """Support somebody where we are free: one who holds before one who asks, then by rank.
+
+        Where news have not made us promise yet: our promise to another one ran out after them.
+        """
+        asking = [c for c in candidates if c.claim.phase in SUPPORTED]
+        supported = self._voter.supports(group, now_s=now_s)
+        if supported is not None or not asking:
+            return []
+        best = min(asking, key=lambda c: (c.claim.phase is Phase.ASKING, c.rank))
+        vote = Vote(candidate=best.name, incarnation=best.incarnation)
+        return _told(group, self._voter.support(group, vote, now_s=now_s))
+
+    def votes(self, groups: Iterable[str], *, now_s: float) -> dict[str, str]:
+        """Return whom we support, by group, for our heartbeat."""
+        found = {group: self._voter.supports(group, now_s=now_s) for group in groups}
+        return {group: candidate for group, candidate in found.items() if candidate is not None}
+
+
+def _told(group: str, vote: Vote | None) -> list[Effect]:
+    return [] if vote is None else [PersistVote(group=group, vote=vote), SendHeartbeat()]

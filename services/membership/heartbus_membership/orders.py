@@ -1,0 +1,154 @@
+"""Carries out what operators ask of membership: standby, takeover, failback, with an outcome.
+
+Shell: it asks ownership, and answers once the groups are where they should be, or when the time is
+over. Nothing is half done: what cannot be begun is refused before anything changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
+
+from heartbus.bus import Bus
+from heartbus.commands import refused
+from heartbus.events import (
+    Command,
+    CommandOutcome,
+    FailBack,
+    GroupScope,
+    Standby,
+    TakeOver,
+)
+from heartbus.model import ResourceGroup
+from heartbus_membership.claims import Effect
+from heartbus_membership.ownership import Ownership
+
+READY_WAIT_S: Final = 1.0
+"""Who has just handed over, or just started, is ready a heartbeat or two later."""
+
+
+class Orders:
+    """The commands of one director. ``carry_out``: what the shell does with effects."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        groups: Sequence[ResourceGroup],
+        ownership: Ownership,
+        carry_out: Callable[[Iterable[Effect]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._node = node
+        self._preferred = {group.name: group.preferred for group in groups}
+        self._ownership = ownership
+        self._carry_out = carry_out
+        self._clock = clock
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    def serve(self, bus: Bus) -> None:
+        """Take commands over the bus."""
+        for command_class in (Standby, TakeOver, FailBack):
+            bus.serve_command(command_class, self._obey)
+
+    def turned(self) -> None:
+        """Look again at what is waited for; call it after each turn."""
+        for is_so, done in self._waiting:
+            if not done.done() and is_so():
+                done.set_result(None)
+
+    async def _obey(self, command: Command, within_s: float) -> CommandOutcome:
+        match command:
+            case Standby():
+                return await self._standby(self._in_scope(command.scope), within_s)
+            case TakeOver():
+                return await self._takeover(self._in_scope(command.scope), within_s)
+            case FailBack():
+                return await self._failback(self._in_scope(GroupScope.FOREIGN), within_s)
+
+    def _in_scope(self, scope: GroupScope) -> list[str]:
+        if scope is GroupScope.ALL:
+            return list(self._preferred)
+        local = scope is GroupScope.LOCAL
+        return [name for name, who in self._preferred.items() if (who == self._node) == local]
+
+    async def _standby(self, groups: list[str], within_s: float) -> CommandOutcome:
+        held = [g for g in groups if self._holder(g) == self._node]
+        stuck = await self._without(held, self._ownership.others_ready, within_s)
+        if stuck:
+            return refused(f"no other director is ready to take {', '.join(stuck)}")
+        return await self._move_away(groups, held, within_s)
+
+    async def _failback(self, foreign: list[str], within_s: float) -> CommandOutcome:
+        held = [g for g in foreign if self._holder(g) == self._node]
+        stuck = await self._without(
+            held, lambda g: self._preferred[g] in self._ownership.others_ready(g), within_s
+        )
+        if stuck:
+            owners = ", ".join(sorted({self._preferred[g] for g in stuck}))
+            return refused(f"{owners} is not ready to take {', '.join(stuck)}")
+        return await self._move_away(held, held, within_s)
+
+    async def _without(
+        self, groups: list[str], ready: Callable[[str], object], within_s: float
+    ) -> list[str]:
+        """Return the groups for which nobody gets ready in a moment."""
+        await self._wait(lambda: all(map(ready, groups)), min(within_s, READY_WAIT_S))
+        return [g for g in groups if not ready(g)]
+
+    async def _move_away(
+        self, groups: Collection[str], held: Collection[str], within_s: float
+    ) -> CommandOutcome:
+        self._carry_out(self._ownership.standby(groups, now_s=self._clock()))
+        if not held:
+            return self._outcome(groups, done=True, message=f"{self._node} holds none of them")
+        begun_s = self._clock()
+        done = await self._wait(
+            lambda: all(self._holder(g) not in (None, self._node) for g in held), within_s
+        )
+        told = "moved" if done else f"not moved within {within_s:g} s; it goes on"
+        return self._outcome(held, done=done, message=told, took_s=self._clock() - begun_s)
+
+    async def _takeover(self, groups: list[str], within_s: float) -> CommandOutcome:
+        wanted = [g for g in groups if self._holder(g) != self._node]
+        unable = await self._without(
+            wanted, lambda g: self._ownership.may_hold(g, now_s=self._clock()), within_s
+        )
+        now_s = self._clock()
+        if unable:
+            why = self._ownership.why_not_ready(now_s=now_s)
+            return refused(f"{self._node} cannot hold {', '.join(unable)}: {why}")
+        self._carry_out(self._ownership.takeover(wanted, now_s=now_s))
+        done = await self._wait(lambda: all(map(self._holds, wanted)), within_s)
+        self._carry_out(self._ownership.order_ended(wanted, now_s=self._clock()))
+        told = "taken over" if done else f"not taken over within {within_s:g} s"
+        if not wanted:
+            told = f"{self._node} holds all of them already"
+        return self._outcome(groups, done=done, message=told, took_s=self._clock() - now_s)
+
+    async def _wait(self, is_so: Callable[[], bool], within_s: float) -> bool:
+        if is_so():
+            return True
+        entry = (is_so, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(within_s):
+                await entry[1]
+        except TimeoutError:
+            return is_so()
+        finally:
+            self._waiting.remove(entry)
+        return True
+
+    def _holder(self, group: str) -> str | None:
+        return next((v.holder for v in self._ownership.views() if v.name == group), None)
+
+    def _holds(self, group: str) -> bool:
+        return self._holder(group) == self._node and self._ownership.readiness.vip_holds(group)
+
+    def _outcome(
+        self, groups: Iterable[str], *, done: bool, message: str, took_s: float = 0.0
+    ) -> CommandOutcome:
+        holders = {group: self._holder(group) or "" for group in groups}
+        return CommandOutcome(done=done, message=message, holders=holders, took_s=took_s)

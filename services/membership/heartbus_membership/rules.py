@@ -1,0 +1,329 @@
+"""The rules of one resource group: when to claim it, keep it, hand it over, give it up.
+
+Sans-I/O; times are seconds on our monotonic clock. ``ownership`` tells what the states are; here is
+what leads from one to the next. Every function leaves a group in a state that may stand for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from heartbus.events import DirectorStatus
+from heartbus_membership.ballot import Candidate
+from heartbus_membership.claims import (
+    CLAIMING,
+    Claim,
+    Effect,
+    Grant,
+    Phase,
+    Revoke,
+    SendHeartbeat,
+)
+from heartbus_membership.readiness import Ready
+from heartbus_membership.view import LIVE, KnownGroup, KnownPeer, View, beats
+
+PREFERRED_WAIT_S: Final = 3.0
+"""How long a free group waits for a preferred director that is alive but not ready."""
+
+HANDED_OVER_S: Final = 3.0
+"""After a hand-over we leave the group to others for so long, while one of them could take it."""
+
+FAILBACK_SETTLE_S: Final = 1.0
+"""A returning preferred director is ready for at least so long before it asks for its groups."""
+
+ASK_PROMISES: Final = 2
+"""A majority is asked for so many leases, as votes may be promised elsewhere for one; who failed
+leaves the group to the others for as long."""
+
+
+def decide_group(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
+    """Return what follows for one group from what is known now."""
+    for peer in view.peers.values():
+        claim = peer.claim(group.rule.name)
+        group.highest = max(group.highest, claim.epoch)
+        group.was_claimed |= claim.phase in CLAIMING
+    before = (group.phase, group.epoch)
+    if group.phase is Phase.HELD:
+        yield from _while_held(view, group, now_s)
+    if group.phase is Phase.RELEASING and _is_let_go(view, group, now_s):
+        _end_claim(view, group)
+        group.handed_over_until_s = now_s + HANDED_OVER_S
+    if group.phase is Phase.ASKING:
+        yield from _while_asking(view, group, now_s)
+    if group.phase is Phase.NONE:
+        yield from _while_vacant(view, group, now_s)
+    if (group.phase, group.epoch) != before:
+        yield SendHeartbeat()
+
+
+def is_candidate(view: View, group: KnownGroup, now_s: float) -> bool:
+    """Whether we would claim the group if it were our turn."""
+    if view.node not in group.rank or not (view.settled and view.is_ready(now_s=now_s)):
+        return False
+    if view.readiness.group_failure(group.rule.name, now_s=now_s) is not None:
+        return False
+    if view.ballot is not None and view.voters_heard < view.ballot.majority:
+        return False
+    if now_s < group.ask_again_s:
+        return False
+    others = [p.name for p, c in view.live_claims(group) if c.candidate or c.phase in CLAIMING]
+    if view.yield_to in others or (group.standby and others):
+        return False
+    ready_others = any(claim.candidate for _, claim in view.live_claims(group))
+    return now_s >= group.handed_over_until_s or not ready_others
+
+
+def revoked(group: KnownGroup, reason: str) -> Revoke:
+    """Return the withdrawal of a grant."""
+    group.reason = reason
+    group.outbid.clear()
+    return Revoke(group=group.rule.name, epoch=group.epoch, reason=reason)
+
+
+# --- held ----------------------------------------------------------------------------------------
+
+
+def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
+    for peer, claim in view.live_claims(group):
+        if claim.phase is Phase.HELD and beats(group, peer, claim, view.node):
+            reason = f"{peer.name} holds it with epoch {claim.epoch}, ours was {group.epoch}"
+            _end_claim(view, group)
+            yield revoked(group, reason)
+            return
+    for peer, claim in view.live_claims(group):
+        assert peer.report is not None
+        rival = (peer.report.incarnation, claim.epoch)
+        if claim.phase in CLAIMING and group.outbid.get(peer.name) != rival:
+            # A new epoch makes our vip announce itself again, over what the other one said.
+            group.outbid[peer.name] = rival
+            yield _granted(group, f"{peer.name} claimed it too and must yield", None)
+    reason_to_go = _reason_to_hand_over(view, group, now_s)
+    if reason_to_go is not None:
+        group.phase = Phase.RELEASING
+        group.revoked_s = now_s
+        yield revoked(group, reason_to_go)
+        return
+    if view.ballot is not None:
+        group.lease_until_s = max(group.lease_until_s, view.ballot.lease_until_s(group.rule.name))
+        if now_s >= group.lease_until_s:
+            _end_claim(view, group)
+            yield revoked(group, _no_majority(view))
+            return
+    elif view.woke_s is None:
+        group.lease_until_s = now_s + view.lease_s
+    if view.woke_s is None:
+        yield from _try_again(view, group, now_s)
+
+
+def _try_again(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
+    if view.readiness.may_try_again(group.rule.name, epoch=group.epoch, now_s=now_s):
+        yield _granted(group, "tried again: no other director can", None)
+
+
+def _no_majority(view: View) -> str:
+    assert view.ballot is not None
+    voters = len(view.peers) + 1
+    return (
+        f"a majority did not renew it: {view.voters_heard} of {voters} voters are heard,"
+        f" {view.ballot.majority} must support us"
+    )
+
+
+def _reason_to_hand_over(view: View, group: KnownGroup, now_s: float) -> str | None:
+    if view.stopping:
+        return "this director stops"
+    if view.strict and view.ballot is None and view.isolated and view.alone:
+        return "isolated: neither another director nor a ping node is heard"
+    candidates = [p.name for p, claim in view.live_claims(group) if claim.candidate]
+    if not candidates:
+        return None
+    verdict, why = view.readiness.verdict(now_s=now_s)
+    if verdict is Ready.NO:
+        return f"{why}; {candidates[0]} is ready"
+    failure = view.readiness.group_failure(group.rule.name, now_s=now_s)
+    if failure is not None:
+        return f"start failed here: {failure}; {candidates[0]} is ready"
+    if view.yield_to in candidates:
+        return f"{view.yield_to} reaches more ping nodes"
+    if group.standby:
+        return "standby was asked for"
+    for peer, claim in view.live_claims(group):
+        if claim.phase is Phase.WANTING and claim.candidate:
+            failback = peer.name == group.rule.preferred
+            return f"failback to {peer.name}" if failback else f"{peer.name} asks for it"
+    return None
+
+
+# --- releasing -----------------------------------------------------------------------------------
+
+
+def _is_let_go(view: View, group: KnownGroup, now_s: float) -> bool:
+    """Whether vip has released a withdrawn group, or would have if it could be heard.
+
+    A vip that says it is still at it is waited for, as long as its scripts may take.
+    """
+    if now_s < group.lease_until_s + view.tail_s:
+        return False
+    ends_s = group.revoked_s + view.lease_s + group.rule.stop_s
+    return now_s >= ends_s or not view.readiness.vip_has(group.rule.name, now_s=now_s)
+
+
+def _end_claim(view: View, group: KnownGroup) -> None:
+    group.phase = Phase.NONE
+    if view.ballot is not None:
+        view.ballot.claim_ends(group.rule.name, gone_s=group.lease_until_s + view.tail_s)
+
+
+# --- vacant --------------------------------------------------------------------------------------
+
+
+def _while_vacant(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
+    claims = list(view.live_claims(group))
+    claimed = any(claim.phase in CLAIMING for _, claim in claims)
+    candidate = is_candidate(view, group, now_s)
+    wanted = now_s < group.wanted_until_s or _may_want_back(view, group, now_s)
+    group.wants_back = claimed and candidate and wanted
+    if claimed:
+        group.vacated_by = group.cause = None
+        group.preferred_yielded = False
+        group.handed_over_until_s = float("-inf")
+    if view.ballot is not None:
+        asking = (
+            Candidate(
+                name=p.name,
+                incarnation=p.report.incarnation,
+                claim=claim,
+                rank=group.rank[p.name],
+            )
+            for p, claim in claims
+            if p.status is DirectorStatus.ALIVE and p.report is not None
+        )
+        yield from view.ballot.consider(group.rule.name, asking, now_s=now_s)
+    if claimed or not candidate or view.woke_s is not None:
+        group.waiting_since_s = None
+        return
+    if _must_wait(view, group, now_s) or _may_not_take(view, group, now_s) is not None:
+        return
+    yield from _claim(view, group, now_s)
+
+
+def _claim(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
+    reason, cause = _reason_to_claim(view, group), group.cause
+    group.vacated_by = group.cause = None
+    group.standby = False
+    group.wanted_until_s = float("-inf")
+    if view.ballot is None:
+        group.phase = Phase.HELD
+        group.lease_until_s = now_s + view.lease_s
+        yield _granted(group, reason, cause)
+        return
+    group.phase = Phase.ASKING
+    group.ask_until_s = now_s + ASK_PROMISES * (view.lease_s + view.tail_s) + view.timers.deadtime_s
+    group.highest += 1
+    group.epoch = group.highest
+    group.reason, group.cause = reason, cause
+    yield from view.ballot.claim_begins(group.rule.name)
+
+
+def _may_not_take(view: View, group: KnownGroup, now_s: float) -> str | None:
+    """Return why nobody may take the group here yet, or None."""
+    if now_s < group.free_s:
+        return "the address of a dead director may still stand"
+    unsafe = group.unsafe - view.fenced
+    if unsafe:
+        return f"{min(unsafe)} is not fenced yet"
+    if view.bar is not None:
+        return view.bar
+    taking = (group.vacated_by is not None or view.strict) and now_s >= group.wanted_until_s
+    if view.isolated and view.alone and taking and view.ballot is None:
+        return "isolated: neither another director nor a ping node is heard"
+    if view.ballot is not None and not view.ballot.may_ask(group.rule.name, now_s=now_s):
+        return "our own vote is promised"
+    return None
+
+
+def _may_want_back(view: View, group: KnownGroup, now_s: float) -> bool:
+    if not view.failback or group.standby or group.rule.preferred != view.node:
+        return False
+    if view.ready_since_s is None:
+        return False
+    settle_s = max(FAILBACK_SETTLE_S, 2 * view.timers.keepalive_s)
+    return now_s - view.ready_since_s >= settle_s
+
+
+def _must_wait(view: View, group: KnownGroup, now_s: float) -> bool:
+    """Whether a director before us in the order should take the group."""
+    ours = group.rank[view.node]
+    if any(c.candidate and group.rank[p.name] < ours for p, c in view.live_claims(group)):
+        group.waiting_since_s = None
+        return True
+    preferred = view.peers.get(group.rule.preferred)
+    expected = preferred is not None and preferred.status in LIVE
+    if not expected or group.preferred_yielded:
+        return False
+    if group.waiting_since_s is None:
+        group.waiting_since_s = now_s
+    if group.was_claimed:
+        return now_s < group.waiting_since_s + PREFERRED_WAIT_S
+    return now_s < view.started_s + view.timers.initdead_s
+
+
+def _reason_to_claim(view: View, group: KnownGroup) -> str:
+    if group.vacated_by is not None:
+        return group.vacated_by
+    if group.rule.preferred == view.node:
+        return "nobody holds it, this is its preferred director"
+    return f"nobody holds it, and {group.rule.preferred} does not take it"
+
+
+# --- asking a majority ---------------------------------------------------------------------------
+
+
+def _while_asking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
+    assert view.ballot is not None
+    until_s = view.ballot.lease_until_s(group.rule.name)
+    if _must_withdraw(view, group, now_s):
+        group.phase = Phase.NONE
+        view.ballot.claim_ends(group.rule.name, gone_s=now_s)  # there was never a lease
+    elif now_s < until_s:
+        group.phase = Phase.HELD
+        group.lease_until_s = until_s
+        reason, cause, group.cause = group.reason, group.cause, None
+        yield Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
+        group.was_claimed = True
+    elif now_s >= group.ask_until_s:
+        group.phase = Phase.NONE
+        group.reason = "asked for it, but no majority supported us"
+        group.ask_again_s = now_s + ASK_PROMISES * (view.lease_s + view.tail_s)
+        view.ballot.claim_ends(group.rule.name, gone_s=now_s)
+
+
+def _must_withdraw(view: View, group: KnownGroup, now_s: float) -> bool:
+    if not is_candidate(view, group, now_s) or view.bar is not None or view.woke_s is not None:
+        return True
+    ours = group.rank[view.node]
+    return any(
+        claim.phase in CLAIMING or (claim.phase is Phase.ASKING and group.rank[peer.name] < ours)
+        for peer, claim in view.live_claims(group)
+    )
+
+
+def _granted(group: KnownGroup, reason: str, cause: str | None) -> Grant:
+    group.highest += 1
+    group.epoch = group.highest
+    group.reason = reason
+    group.was_claimed = True
+    group.waiting_since_s = None
+    return Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
+
+
+def note_yield(group: KnownGroup, peer: KnownPeer, now: Claim) -> None:
+    """Remember a preferred director that gave its group up on purpose: no waiting for it."""
+    if group.rule.preferred != peer.name:
+        return
+    before = peer.claim(group.rule.name)
+    if before.phase is Phase.RELEASING and now.phase is Phase.NONE:
+        group.preferred_yielded = True
+    elif now.candidate or now.phase in CLAIMING:
+        group.preferred_yielded = False

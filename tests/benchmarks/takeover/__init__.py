@@ -1,0 +1,1 @@
+"""Trials, statistics and rows of ``make bench-failover``."""

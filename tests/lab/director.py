@@ -1,0 +1,58 @@
+"""A director without IPVS: nats-server, membership, vip and checker under one supervisor.
+
+``heartbus up`` ends where the kernel has no ip_vs, because then no virtual service can work. What
+concerns the address alone (heartbeats, leases, takeover) needs none, and is measured natively. So
+this program gives the product's own supervisor the product's own processes, except ipvs-agent.
+
+    python -m tests.lab.director --config PATH --node NAME --runtime-dir DIR --state-dir DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from heartbus import log
+from heartbus.runner import known_node, load_cluster, name_process
+from heartbus.up import nats_server
+from heartbus.up.director import STOP_ORDER, service_body
+from heartbus.up.supervisor import Child, Supervisor, exec_body
+
+SERVICES: Final = ("membership", "vip", "checker")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for option in ("--config", "--node", "--runtime-dir", "--state-dir"):
+        parser.add_argument(option, required=True)
+    options = parser.parse_args(argv)
+    log.configure(level="info")
+    name_process("heartbus-up")
+    cluster = load_cluster(options.config, timers=None)
+    node = known_node(cluster, options.node)
+    for directory in (options.runtime_dir, options.state_dir):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    conf = Path(options.runtime_dir) / "nats-server.conf"
+    conf.write_text(nats_server.configuration(cluster, node))
+    arguments = [
+        f"--config={options.config}",
+        f"--node={node}",
+        f"--runtime-dir={options.runtime_dir}",
+        f"--state-dir={options.state_dir}",
+    ]
+    server = exec_body([str(nats_server.find_program()), "-c", str(conf)])
+    children = [
+        Child(name="nats-server", body=server, notifies=False),
+        *(Child(name=name, body=service_body(name, arguments, cluster)) for name in SERVICES),
+    ]
+    running = {child.name for child in children}
+    order = tuple(name for name in STOP_ORDER if name in running)
+    return Supervisor(children, stop_order=order).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Fetches Debian packages and unpacks them under build/lab/root, with the libraries that this
+# machine lacks. Nothing is installed, so nothing starts by itself.
+#
+#     setup-peers.sh PACKAGE PROGRAM WHY     PROGRAM: a path in the package, with a leading slash
+#
+# Prints the LD_LIBRARY_PATH that the program needs. Asks the network nothing if it is there.
+set -eu
+
+cd "$(dirname "$0")/../.."
+PATH="$PATH:/usr/sbin:/sbin"
+package=$1
+program=$2
+why=$3
+root=build/lab/$package
+archives=$root.archives
+
+say() { echo "setup: $*" >&2; }
+fail() {
+    say "$*"
+    exit 1
+}
+
+library_path() { echo "$(pwd)/$root/usr/lib/$(uname -m)-linux-gnu:$(pwd)/$root/lib/$(uname -m)-linux-gnu"; }
+
+fetch() {
+    (cd "$archives" && apt-get download -q -o APT::Sandbox::User=root "$1" >/dev/null 2>&1)
+}
+
+# Libraries that the unpacked packages ask for, and that neither they nor this machine have.
+wanted_libraries() {
+    for archive in "$archives"/*.deb; do dpkg-deb -f "$archive" Depends; done |
+        tr ',|' '\n\n' | sed -n 's/^ *\(lib[^ (:]*\).*/\1/p' | sort -u |
+        while read -r library; do
+            ls "$archives/${library}"_*.deb >/dev/null 2>&1 ||
+                dpkg-query -W -f '${db:Status-Status}' "$library" 2>/dev/null | grep -q '^installed' ||
+                echo "$library"
+        done
+}
+
+if ! [ -e "$root$program" ]; then
+    command -v apt-get >/dev/null || fail "there is no apt-get here to fetch $package with"
+    say "fetching $package with apt-get into $root (not installed): $why"
+    rm -rf "$archives" "$root.new"
+    mkdir -p "$archives" "$root.new"
+    fetch "$package" || {
+        say "apt-get update, because $package was not found"
+        if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo apt-get update -q >&2; fi
+        fetch "$package" || fail "apt-get could not fetch $package; try: apt-get download $package"
+    }
+    dpkg-deb -x "$archives/${package}"_*.deb "$root.new"
+    for _round in 1 2 3 4; do
+        libraries=$(wanted_libraries)
+        [ -n "$libraries" ] || break
+        for library in $libraries; do
+            # A virtual package or an alternative cannot be fetched; what is needed shows below.
+            fetch "$library" && dpkg-deb -x "$archives/${library}"_*.deb "$root.new" || true
+        done
+    done
+    rm -rf "$archives" "$root"
+    mv "$root.new" "$root"
+    LD_LIBRARY_PATH=$(library_path) ldd "$root$program" 2>/dev/null | grep 'not found' >&2 &&
+        fail "libraries that $package needs are missing; see above"
+fi
+library_path

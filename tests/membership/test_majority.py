@@ -1,0 +1,410 @@
+"""Three or more voters: a majority grants each lease, and two leases never stand at once."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from heartbus.events import DirectorStatus, HeldGroup, HoldStatus, VipState
+from heartbus.model import Timers
+from heartbus_membership.ballot import Ballot, Candidate
+from heartbus_membership.claims import (
+    Claim,
+    Effect,
+    Grant,
+    GroupRule,
+    PeerReport,
+    PersistVote,
+    Phase,
+    Revoke,
+    StandingLease,
+    Vote,
+)
+from heartbus_membership.ownership import Ownership
+from heartbus_membership.votes import DRIFT, Support, Voter, promise_s
+
+TIMERS = Timers(keepalive_s=0.1, warntime_s=0.2, deadtime_s=0.4, initdead_s=2.0)
+LEASE_S = 1.0
+T = 100.0
+G = "vip"
+HELD, ASKING, NONE = Phase.HELD, Phase.ASKING, Phase.NONE
+
+
+def claim(phase: Phase, epoch: int = 1) -> Claim:
+    return Claim(epoch=epoch, phase=phase, candidate=True)
+
+
+# --- one voter -----------------------------------------------------------------------------------
+
+
+def voter(remembered: dict[str, Vote] | None) -> Voter:
+    return Voter(promise_s=LEASE_S, started_s=T, remembered=remembered)
+
+
+def hear(of: Voter, peer: str, phase: Phase, now_s: float, *, incarnation: int = 1) -> Vote | None:
+    return of.heard(G, peer, incarnation=incarnation, claim=claim(phase), now_s=now_s)
+
+
+def test_a_vote_binds_for_the_whole_promise() -> None:
+    ours = voter({})
+    assert hear(ours, "a", ASKING, T) == Vote(candidate="a", incarnation=1)
+    assert hear(ours, "b", ASKING, T + 0.5) is None
+    assert ours.supports(G, now_s=T + 0.5) == "a"
+    assert hear(ours, "b", ASKING, T + LEASE_S - 0.001) is None
+    assert hear(ours, "b", ASKING, T + LEASE_S) == Vote(candidate="b", incarnation=1)
+
+
+def test_hearing_the_candidate_again_prolongs_the_promise() -> None:
+    ours = voter({})
+    hear(ours, "a", ASKING, T)
+    assert hear(ours, "a", HELD, T + 0.9) is None, "no new vote"
+    assert hear(ours, "b", ASKING, T + 1.5) is None
+    assert ours.supports(G, now_s=T + 1.5) == "a"
+
+
+def test_a_claim_taken_back_by_the_process_that_made_it_frees_the_vote() -> None:
+    ours = voter({})
+    hear(ours, "a", HELD, T)
+    hear(ours, "a", NONE, T + 0.1, incarnation=2)
+    assert ours.supports(G, now_s=T + 0.1) == "a", "its new process may not know what its vip holds"
+    hear(ours, "a", NONE, T + 0.2)
+    assert ours.supports(G, now_s=T + 0.2) is None
+    assert hear(ours, "b", ASKING, T + 0.2) is not None
+
+
+def test_a_voter_without_memory_supports_nobody_for_a_promise() -> None:
+    ours = voter(None)
+    assert hear(ours, "a", HELD, T + LEASE_S - 0.001) is None
+    assert hear(ours, "a", HELD, T + LEASE_S) is not None
+
+
+def test_a_voter_that_remembers_is_bound_to_the_same_candidate_only() -> None:
+    ours = voter({G: Vote(candidate="a", incarnation=1)})
+    assert hear(ours, "b", ASKING, T + 0.5) is None
+    assert hear(ours, "a", HELD, T + 0.6, incarnation=2) == Vote(candidate="a", incarnation=2)
+    assert ours.heard("other", "b", incarnation=1, claim=claim(ASKING), now_s=T) is not None
+
+
+def test_promises_outlast_leases_by_the_drift_of_clocks_and_the_tail_of_addresses() -> None:
+    assert promise_s(2.0, tail_s=1.3) == pytest.approx(3.3 * (1 + DRIFT))
+
+
+# --- what a candidate may count on ---------------------------------------------------------------
+
+
+def test_a_lease_counts_from_the_sending_of_what_the_voter_echoes() -> None:
+    support = Support(others=2, lease_s=LEASE_S)
+    support.beat_sent(1, now_s=T)
+    support.claim_begins(G)
+    support.beat_sent(2, now_s=T + 0.1)
+    support.beat_sent(3, now_s=T + 0.2)
+    support.vote_heard(G, "b", echoed=1)
+    assert support.until_s(G) == float("-inf"), "it had not heard the claim"
+    support.vote_heard(G, "b", echoed=2)
+    assert support.until_s(G) == T + 0.1 + LEASE_S
+    support.vote_heard(G, "b", echoed=3)
+    support.vote_heard(G, "b", echoed=2)
+    assert support.until_s(G) == T + 0.2 + LEASE_S, "a late message takes nothing away"
+    support.vote_heard(G, "b", echoed=99)
+    assert support.until_s(G) == T + 0.2 + LEASE_S, "we never sent that"
+
+
+@pytest.mark.parametrize(("others", "needed"), [(2, 1), (3, 2), (4, 2), (5, 3), (6, 3)])
+def test_more_than_half_of_the_voters_must_be_sure(others: int, needed: int) -> None:
+    support = Support(others=others, lease_s=LEASE_S)
+    for number in range(1, others + 1):
+        support.beat_sent(number, now_s=T + number)
+        support.vote_heard(G, f"v{number}", echoed=number)
+        assert (support.until_s(G) > 0) == (number >= needed)
+    assert support.until_s(G) == T + others + 1 - needed + LEASE_S
+
+
+def test_where_it_is_free_a_voter_supports_a_holder_before_one_who_asks() -> None:
+    ballot = Ballot(
+        node="c",
+        incarnation=1,
+        others=2,
+        lease_s=LEASE_S,
+        tail_s=0.0,
+        started_s=T,
+        remembered={},
+    )
+    asking = Candidate(name="a", incarnation=1, claim=claim(ASKING), rank=0)
+    holding = Candidate(name="b", incarnation=1, claim=claim(HELD), rank=1)
+    effects = ballot.consider(G, [asking, holding], now_s=T)
+    assert effects[0] == PersistVote(group=G, vote=Vote(candidate="b", incarnation=1))
+    assert ballot.consider(G, [asking], now_s=T + 0.5) == []
+    assert ballot.votes([G], now_s=T + 0.5) == {G: "b"}
+
+
+# --- whole parliaments ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Member:
+    """One director or witness: the core, its vip as far as it matters, and its disk."""
+
+    name: str
+    core: Ownership
+    incarnation: int
+    sequence: int = 0
+    on: bool = True
+    heard: dict[str, tuple[int, int, float]] = field(default_factory=dict)
+    votes: dict[str, Vote] = field(default_factory=dict)
+    story: list[Effect] = field(default_factory=list)
+
+
+class Parliament:
+    """Cores joined by a network that can be cut one way; time goes in steps of a keepalive."""
+
+    def __init__(
+        self, directors: str = "abc", witnesses: str = "", *, tail_s: float = 0.0, seed: int = 1
+    ) -> None:
+        self.now_s = T
+        self.directors, self.witnesses, self.tail_s = directors, witnesses, tail_s
+        self.cuts: set[tuple[str, str]] = set()
+        self.random = random.Random(seed)
+        self.members = {name: self.make(name, 1, {}) for name in directors + witnesses}
+
+    def make(
+        self,
+        name: str,
+        incarnation: int,
+        votes: dict[str, Vote] | None,
+        standing: tuple[StandingLease, ...] = (),
+    ) -> Member:
+        core = Ownership(
+            node=name,
+            directors=tuple(self.directors),
+            witnesses=tuple(self.witnesses),
+            groups=[GroupRule(name=G, preferred="a")],
+            failback=False,
+            timers=TIMERS,
+            lease_s=LEASE_S,
+            lifetime_s=3.0,
+            tail_s=self.tail_s,
+            started_s=self.now_s,
+            epochs={},
+            standing=standing,
+            incarnation=incarnation,
+            votes=votes,
+        )
+        core.bus_changed(connected=True, now_s=self.now_s)
+        return Member(name=name, core=core, incarnation=incarnation, votes=votes or {})
+
+    def take(self, member: Member, effects: list[Effect]) -> None:
+        member.story += effects
+        for effect in effects:
+            if isinstance(effect, PersistVote):
+                member.votes[effect.group] = effect.vote
+
+    def step(self) -> None:
+        self.now_s += TIMERS.keepalive_s * self.random.uniform(0.5, 1.0)
+        up = [m for m in self.members.values() if m.on]
+        for member in up:
+            self.silence(member)
+            if member.name in self.directors:
+                held = bool(member.core.leases)
+                status = HoldStatus.HELD if held else HoldStatus.RELEASED
+                epoch = member.core.claims(now_s=self.now_s)[G].epoch
+                group = HeldGroup(name=G, status=status, epoch=epoch, addresses=())
+                state = VipState(groups=(group,))
+                self.take(member, member.core.vip_reported(state, now_s=self.now_s))
+            self.take(member, member.core.tick(now_s=self.now_s))
+        self.random.shuffle(up)
+        for member in up:
+            self.send(member)
+        self.check()
+
+    def silence(self, member: Member) -> None:
+        for name, peer in self.members.items():
+            if name == member.name:
+                continue
+            heard_s = member.heard.get(name, (0, 0, T - 10.0))[2]
+            if self.now_s - heard_s > TIMERS.deadtime_s and peer is not member:
+                effects = member.core.peer_silent(
+                    name, DirectorStatus.DEAD, cause=None, now_s=self.now_s
+                )
+                self.take(member, effects)
+
+    def send(self, member: Member) -> None:
+        member.sequence += 1
+        now_s = self.now_s
+        claims, votes = member.core.claims(now_s=now_s), member.core.votes(now_s=now_s)
+        member.core.beat_sent(member.sequence, now_s=now_s)
+        for name, peer in self.members.items():
+            if name == member.name or not peer.on or (member.name, name) in self.cuts:
+                continue
+            echo = member.heard.get(name)
+            report = PeerReport(
+                incarnation=member.incarnation,
+                settled=True,
+                claims=claims,
+                supports=frozenset(g for g, whom in votes.items() if whom == name),
+                echoed=echo[1] if echo is not None and echo[0] == peer.incarnation else None,
+            )
+            peer.heard[member.name] = (member.incarnation, member.sequence, now_s)
+            self.take(peer, peer.core.peer_heard(member.name, report, now_s=now_s))
+
+    def check(self) -> None:
+        standing = [
+            (m.name, lease.deadline_s)
+            for m in self.members.values()
+            if m.on
+            for lease in m.core.leases
+            if lease.deadline_s > self.now_s
+        ]
+        assert len(standing) <= 1, f"two leases at {self.now_s}: {standing}"
+
+    def run(self, seconds: float) -> None:
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.step()
+
+    def isolate(self, *names: str) -> None:
+        for name in names:
+            for other in self.members:
+                if other not in names:
+                    self.cuts |= {(name, other), (other, name)}
+
+    def restart(self, name: str, *, remembers: bool = True) -> None:
+        old = self.members[name]
+        standing = old.core.leases
+        votes = old.votes if remembers else None
+        self.members[name] = self.make(name, old.incarnation + 1, votes, standing)
+
+    @property
+    def holders(self) -> list[str]:
+        return [m.name for m in self.members.values() if m.on and m.core.leases]
+
+    def granted(self, name: str) -> list[Grant]:
+        return [e for e in self.members[name].story if isinstance(e, Grant)]
+
+
+@pytest.fixture(params=["abc", "ab+w", "abcd", "abcde", "abc+vw"])
+def parliament(request: pytest.FixtureRequest) -> Parliament:
+    directors, _, witnesses = str(request.param).partition("+")
+    made = Parliament(directors, witnesses)
+    made.run(3.0)
+    assert made.holders == ["a"]
+    return made
+
+
+def test_the_majority_takes_over_when_the_holder_is_cut_off(parliament: Parliament) -> None:
+    parliament.isolate("a")
+    parliament.run(LEASE_S + TIMERS.deadtime_s + 3 * TIMERS.keepalive_s + 0.5)
+    assert parliament.holders == ["b"]
+    reasons = [e.reason for e in parliament.members["a"].story if isinstance(e, Revoke)]
+    assert len(reasons) == 1
+    assert "a majority did not renew it" in reasons[0]
+    parliament.cuts.clear()
+    parliament.run(3.0)
+    assert parliament.holders == ["b"]
+
+
+def test_a_majority_that_stays_whole_keeps_its_holder(parliament: Parliament) -> None:
+    last = list(parliament.members)[-1]
+    parliament.isolate(last)
+    parliament.run(5.0)
+    assert parliament.holders == ["a"]
+    assert len(parliament.granted("a")) == 1
+
+
+def test_without_any_majority_nobody_holds_and_then_somebody_does(parliament: Parliament) -> None:
+    for name in parliament.members:
+        parliament.isolate(name)
+    parliament.run(LEASE_S + 0.2)
+    assert parliament.holders == []
+    parliament.run(5.0)
+    assert parliament.holders == []
+    assert parliament.members["a"].core.quorum is False
+    parliament.cuts.clear()
+    parliament.run(2 * LEASE_S + 2.0)
+    assert len(parliament.holders) == 1
+    assert parliament.members["a"].core.quorum is True
+
+
+def test_one_that_sends_but_hears_nothing_gives_up(parliament: Parliament) -> None:
+    parliament.cuts |= {(other, "a") for other in parliament.members if other != "a"}
+    parliament.run(LEASE_S + 0.2)
+    assert "a" not in parliament.holders
+    parliament.run(3 * LEASE_S)
+    assert parliament.holders == ["b"]
+
+
+def test_a_witness_that_restarts_without_memory_lets_the_holder_go_on() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    parliament.restart("w", remembers=False)
+    parliament.run(5.0)
+    assert parliament.holders == ["a"]
+    assert len(parliament.granted("a")) == 1
+
+
+def test_a_witness_that_restarts_with_memory_is_worth_a_vote_at_once() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    parliament.members["b"].on = False
+    parliament.run(0.5 * LEASE_S)
+    parliament.restart("w")
+    parliament.run(5.0)
+    assert parliament.holders == ["a"]
+    assert len(parliament.granted("a")) == 1
+
+
+def test_a_holder_whose_membership_restarts_keeps_its_lease() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    parliament.restart("a")
+    assert parliament.holders == ["a"]
+    parliament.run(5.0)
+    assert parliament.holders == ["a"]
+    assert parliament.granted("a") == []
+
+
+def test_a_witness_holds_nothing_and_wants_nothing() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.members["a"].on = parliament.members["b"].on = False
+    parliament.run(10.0)
+    assert parliament.holders == []
+    assert not parliament.members["w"].core.claims(now_s=parliament.now_s)[G].candidate
+
+
+def test_strict_waits_until_the_address_of_the_old_holder_is_gone_for_sure() -> None:
+    tail_s = 1.3
+    gaps = {}
+    for strict in (False, True):
+        parliament = Parliament("ab", "w", tail_s=tail_s if strict else 0.0)
+        parliament.run(3.0)
+        ended_s = parliament.members["a"].core.leases[0].deadline_s
+        parliament.members["a"].on = False
+        while not parliament.holders:
+            parliament.step()
+        gaps[strict] = parliament.now_s - ended_s
+    assert 0 <= gaps[False] < tail_s
+    assert gaps[True] >= tail_s
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_two_leases_under_random_cuts_and_restarts(seed: int) -> None:
+    chance = random.Random(seed)
+    directors, _, witnesses = chance.choice(["abc", "ab+w", "abcd", "abc+vw"]).partition("+")
+    parliament = Parliament(directors, witnesses, seed=seed)
+    names = list(parliament.members)
+    for _ in range(12):
+        match chance.randrange(4):
+            case 0:
+                one, other = chance.sample(names, 2)
+                parliament.cuts.add((one, other))
+            case 1:
+                parliament.isolate(chance.choice(names))
+            case 2:
+                parliament.cuts.clear()
+            case 3:
+                parliament.restart(chance.choice(names), remembers=chance.random() < 0.5)
+        parliament.run(chance.choice([0.1, 0.4, 1.1, 2.5]))
+    parliament.cuts.clear()
+    parliament.run(4 * (LEASE_S + TIMERS.initdead_s))
+    assert len(parliament.holders) == 1

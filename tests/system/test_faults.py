@@ -1,0 +1,338 @@
+"""What may happen to a director while its host, or a part of it, lives on: who holds the VIP then?
+
+Real processes in network namespaces, without IPVS. The holders are seen from outside: the kernels'
+addresses, who answers ARP, and a client that asks every ten milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from heartbus.events import GroupGranted, NodeDead
+from tests.lab.network import Lab, wait_until
+from tests.lab.pairs import HeartbusPair
+from tests.lab.peers import WallClock
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
+
+LIFETIME_S = 3.0
+LEASE_S = 5.0
+GRACE_S = 5.0
+DEADTIME_S = 0.3
+KERNEL_LATE_S = 0.6
+"""The kernel rounds the times at which it looks for ended addresses; up to 0.44 s were measured."""
+
+SLACK_S = 2.0
+"""For a machine that is busy with other things: bounds are of seconds, not of how fast it is."""
+
+PROCESSES = {
+    "membership": "heartbus-member",
+    "vip": "heartbus-vip",
+    "checker": "heartbus-checke",
+    "nats-server": "nats-server",
+    "supervisor": "heartbus-up",
+}
+
+
+class Fault:
+    """A settled pair, and what is asserted of it from the moment of a fault on."""
+
+    def __init__(self, pair: HeartbusPair) -> None:
+        self.pair = pair
+        self.active = pair.settle()
+        self.standby = pair.other(self.active)
+        now_s = time.monotonic()
+        pair.witness.forget(before_s=now_s)
+        pair.client.forget(before_s=now_s - 1.0)
+        self.since_s = time.monotonic()
+        self.heard = {name: len(o.events) for name, o in pair.observers.items()}
+
+    def host(self, name: str) -> str:
+        return self.pair.hosts[name].name
+
+    def wait_until_held_by(self, *names: str, within_s: float) -> float:
+        """Wait for exactly these directors; return the seconds it took."""
+        wanted = [self.host(name) for name in names]
+        return self.pair.witness.wait_for(wanted, timeout_s=within_s + SLACK_S)
+
+    def wait_until_answered_by(self, name: str) -> None:
+        """Wait until the client is answered and this director alone answers ARP."""
+        since_s = time.monotonic()
+        self.pair.client.wait_for_answer(after_s=since_s, timeout_s=5.0)
+        mac = self.pair.links[name].mac
+        wait_until(
+            lambda: bool(self.pair.witness.answering(since_s=since_s)),
+            timeout_s=5.0,
+            what="somebody answers ARP",
+        )
+        assert self.pair.witness.answering(since_s=since_s) == {mac}
+
+    def stays(self, *, for_s: float) -> None:
+        """Watch for a while that the active director holds the VIP alone, without a gap."""
+        ends_s = time.monotonic() + for_s
+        while time.monotonic() < ends_s:
+            assert self.pair.witness.holders() == [self.host(self.active)]
+            time.sleep(0.01)  # the sampling period, bounded by ``for_s``
+        assert self.moves() == []
+        self.wait_until_answered_by(self.active)
+        silence = self.pair.client.silence(from_s=self.since_s, until_s=time.monotonic())
+        assert silence.longest_s - silence.own_late_s < 0.5
+
+    def moves(self) -> list[str]:
+        """Return the hosts to which the VIP came since the fault."""
+        return [hold.host for hold in self.pair.witness.holds(since_s=self.since_s)]
+
+    def on_two_s(self) -> float:
+        """Return for how long both had it since the fault, as kernels or as ARP shows it."""
+        until_s = time.monotonic()
+        return max(
+            self.pair.witness.on_two_s(since_s=self.since_s, until_s=until_s),
+            self.pair.witness.answered_by_two_s(since_s=self.since_s, until_s=until_s),
+        )
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[HeartbusPair]:
+    with Lab() as lab, HeartbusPair(lab, "f", echo_period_s=0.01) as started:
+        yield started
+
+
+@pytest.fixture
+def fault(pair: HeartbusPair) -> Iterator[Fault]:
+    yield Fault(pair)
+    for name, link in pair.links.items():
+        link.heal()
+        if pair.processes[name].returncode is not None:
+            pair.clear(name)
+            pair.start(name)
+        for pid in pair.pids(name):
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def clocked_pair() -> Iterator[tuple[HeartbusPair, WallClock]]:
+    with Lab() as lab:
+        clock = WallClock(lab.directory)
+        with HeartbusPair(lab, "c", echo_period_s=0.01, environment=clock.environment) as started:
+            yield started, clock
+
+
+@pytest.fixture
+def clocked(clocked_pair: tuple[HeartbusPair, WallClock]) -> Iterator[tuple[Fault, WallClock]]:
+    pair, clock = clocked_pair
+    yield Fault(pair), clock
+    clock.step(0)
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+
+def test_a_dead_director_is_replaced_and_a_healed_one_gives_up_without_a_gap(fault: Fault) -> None:
+    pair, link = fault.pair, fault.pair.links[fault.active]
+    link.cut()
+    wait_until(
+        lambda: fault.host(fault.standby) in pair.witness.holders(),
+        timeout_s=DEADTIME_S + SLACK_S,
+        what="the standby has taken over",
+    )
+    fault.wait_until_answered_by(fault.standby)
+    healed_s = time.monotonic()
+    link.heal()
+    fault.wait_until_held_by(fault.standby, within_s=1.0)
+    fault.wait_until_answered_by(fault.standby)
+    silence = pair.client.silence(from_s=healed_s, until_s=time.monotonic())
+    assert silence.unanswered <= 1, "the surviving owner was away"
+
+
+def test_a_director_that_is_not_heard_loses_the_vip_to_one_that_it_hears(fault: Fault) -> None:
+    """It sees the claim of the other, which has the higher epoch, and gives up by itself."""
+    fault.pair.links[fault.active].cut_one_way(hears=True)
+    fault.wait_until_held_by(fault.standby, within_s=DEADTIME_S + 1.0)
+    assert fault.on_two_s() < 1.0
+    fault.pair.links[fault.active].heal()
+    fault.wait_until_answered_by(fault.standby)
+    assert fault.moves() == [fault.host(fault.standby)]
+
+
+def test_a_director_that_hears_nothing_keeps_what_the_other_sees_it_hold(fault: Fault) -> None:
+    """For the standby nothing has happened; the deaf one believes that it is alone."""
+    fault.pair.links[fault.active].cut_one_way(hears=False)
+    observer = fault.pair.observers[fault.active]
+    observer.wait_for(
+        lambda: bool(observer.said(NodeDead, since=fault.heard[fault.active])), "it is alone"
+    )
+    fault.pair.links[fault.active].heal()
+    fault.wait_until_answered_by(fault.active)
+    fault.pair.settle()
+    assert fault.pair.holder() == fault.active
+    assert fault.moves() == []
+
+
+def test_a_standby_that_is_not_heard_moves_nothing(fault: Fault) -> None:
+    fault.pair.links[fault.standby].cut_one_way(hears=True)
+    fault.stays(for_s=3 * DEADTIME_S)
+
+
+def test_a_standby_that_hears_nothing_takes_the_vip_and_the_other_yields(fault: Fault) -> None:
+    """To the active one it looks as in the test before last: without a third party, neither of
+    two can tell who is deaf. Never do both hold it for longer than it takes to hear the claim."""
+    fault.pair.links[fault.standby].cut_one_way(hears=False)
+    fault.wait_until_held_by(fault.standby, within_s=DEADTIME_S + 1.0)
+    assert fault.on_two_s() < 1.0
+    fault.pair.links[fault.standby].heal()
+    fault.wait_until_answered_by(fault.standby)
+    fault.pair.settle()
+    assert fault.moves() == [fault.host(fault.standby)]
+
+
+# --- processes that are killed -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("process", ["membership", "vip", "checker", "nats-server"])
+def test_a_killed_process_comes_back_and_nothing_moves(fault: Fault, process: str) -> None:
+    command = PROCESSES[process]
+    gone = fault.pair.signal_all(fault.active, signal.SIGKILL, command)
+    wait_until(
+        lambda: any(pid not in gone for pid in fault.pair.pids(fault.active, command)),
+        timeout_s=GRACE_S,
+        what=f"{process} is back",
+    )
+    fault.stays(for_s=LIFETIME_S + 0.5)
+
+
+@pytest.mark.parametrize("process", ["supervisor", None], ids=["supervisor", "all"])
+def test_a_director_without_processes_loses_the_vip_within_its_lifetime(
+    fault: Fault, process: str | None
+) -> None:
+    """The supervisor takes its children along; the address is the kernel's to end."""
+    command = None if process is None else PROCESSES[process]
+    fault.pair.signal_all(fault.active, signal.SIGKILL, command)
+    fault.wait_until_held_by(fault.standby, within_s=LIFETIME_S + KERNEL_LATE_S)
+    assert fault.on_two_s() < LIFETIME_S + KERNEL_LATE_S
+    fault.wait_until_answered_by(fault.standby)
+
+
+# --- processes that are paused -------------------------------------------------------------------
+
+
+def paused(fault: Fault, command: str | None, meanwhile: Callable[[], None]) -> None:
+    pids = fault.pair.signal_all(fault.active, signal.SIGSTOP, command)
+    try:
+        meanwhile()
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_paused_director_is_replaced_and_gives_up_when_it_wakes(fault: Fault) -> None:
+    def taken_over() -> None:
+        fault.wait_until_held_by(fault.standby, within_s=LIFETIME_S + KERNEL_LATE_S)
+
+    paused(fault, None, taken_over)
+    assert fault.on_two_s() < LIFETIME_S + KERNEL_LATE_S
+    woken_s = time.monotonic()
+    fault.wait_until_answered_by(fault.standby)
+    fault.pair.settle()
+    assert [h.host for h in fault.pair.witness.holds(since_s=woken_s)] == []
+    assert fault.pair.holder() == fault.standby
+
+
+def test_a_director_that_wakes_while_its_address_stands_gives_it_up_at_once(fault: Fault) -> None:
+    """Paused for longer than deadtime and shorter than the lifetime of its address."""
+
+    def both() -> None:
+        wait_until(
+            lambda: len(fault.pair.witness.holders()) == 2,
+            timeout_s=DEADTIME_S + SLACK_S,
+            what="the standby has taken over",
+        )
+
+    paused(fault, None, both)
+    fault.wait_until_held_by(fault.standby, within_s=0.5)
+    fault.wait_until_answered_by(fault.standby)
+    assert fault.moves() == [fault.host(fault.standby)]
+
+
+@pytest.mark.parametrize("process", ["membership", "vip"])
+def test_a_paused_process_hands_over_without_two_holders(fault: Fault, process: str) -> None:
+    """Membership: when its lease has ended. Vip: when its addresses have."""
+
+    def taken_over() -> None:
+        fault.wait_until_held_by(fault.standby, within_s=LEASE_S + GRACE_S + DEADTIME_S)
+
+    paused(fault, PROCESSES[process], taken_over)
+    fault.wait_until_answered_by(fault.standby)
+    assert fault.on_two_s() == 0.0
+    assert fault.pair.settle() == fault.standby
+    assert fault.moves() == [fault.host(fault.standby)]
+
+
+@pytest.mark.parametrize("process", ["checker", "nats-server"])
+def test_a_paused_process_that_no_vip_depends_on_moves_nothing(fault: Fault, process: str) -> None:
+    paused(fault, PROCESSES[process], lambda: fault.stays(for_s=LEASE_S + 1.0))
+    fault.stays(for_s=1.0)
+
+
+# --- the bus, and the machine --------------------------------------------------------------------
+
+
+def test_all_nats_servers_stopped_for_longer_than_a_lease_move_nothing(fault: Fault) -> None:
+    pids = [
+        pid
+        for name in (fault.active, fault.standby)
+        for pid in fault.pair.signal_all(name, signal.SIGSTOP, PROCESSES["nats-server"])
+    ]
+    try:
+        fault.stays(for_s=LEASE_S + 1.0)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    fault.stays(for_s=1.0)
+
+
+def test_a_director_dies_while_the_bus_is_gone_and_is_replaced_as_fast(fault: Fault) -> None:
+    for name in (fault.active, fault.standby):
+        fault.pair.signal_all(name, signal.SIGSTOP, PROCESSES["nats-server"])
+    fault.pair.links[fault.active].cut()
+    wait_until(
+        lambda: fault.host(fault.standby) in fault.pair.witness.holders(),
+        timeout_s=DEADTIME_S + SLACK_S,
+        what="the standby has taken over",
+    )
+    fault.wait_until_answered_by(fault.standby)
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, 86_400.0], ids=["a day back", "a day ahead"])
+def test_a_step_of_the_wall_clock_moves_nothing(
+    clocked: tuple[Fault, WallClock], step_s: float
+) -> None:
+    fault, clock = clocked
+    clock.step(step_s)
+    fault.stays(for_s=LEASE_S + 1.0)
+    said = subprocess.run(
+        [sys.executable, "-c", "import time; print(time.time())"],
+        env={**os.environ, **clock.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert abs(float(said) - time.time() - step_s) < 60.0, "the step itself did not work"
+
+
+def test_a_machine_with_far_too_much_to_do_moves_nothing(fault: Fault) -> None:
+    loops = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(16)]
+    try:
+        fault.stays(for_s=12.0)
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+    granted = [o.said(GroupGranted, since=fault.heard[n]) for n, o in fault.pair.observers.items()]
+    assert granted == [[], []]
