@@ -2,7 +2,7 @@ PYTHON := .venv/bin/python
 BENCHMARKS := $(filter-out __init__,$(basename $(notdir $(wildcard tests/benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint demo bench clean
+.PHONY: help setup test lint simulate demo bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,6 +18,9 @@ lint: setup  ## format, lint, strict types, import rules; changes nothing
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+simulate: setup  ## seeded scenarios of the decision cores: SEEDS=20000; ARGS="--seed 7" tells one
+	@$(PYTHON) -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 demo: setup  ## the classic cluster, live, with failovers; TIMERS=classic|lan, ARGS="…"
 	@$(PYTHON) -m tests.lab.run -- $(PYTHON) -m tests.lab.demo $(if $(TIMERS),--timers $(TIMERS)) $(ARGS)
