@@ -17,7 +17,7 @@ FAULTS_MIN = 5
 
 
 MUST_HAPPEN = (
-    *(f"grant: {name}" for name in GRANTS.values()),
+    *(f"grant: {name}" for name in GRANTS.values() if name != "start tried again"),
     *(f"revoke: {name}" for name in REVOKES.values()),
     *("node.late", "node.dead", "node.left", "link.up", "link.down", "two holders"),
     *("datagrams lost", "datagrams delayed", "datagrams repeated", "dropped replayed"),
@@ -27,7 +27,11 @@ MUST_HAPPEN = (
     *("epoch unwritten", "leases unwritten"),
     *(f"{kind} {step}" for kind in (Kind.CRASH_AT, Kind.DIE_AT) for step in STEPS),
 )
-"""Where each fault bites, each transition, and each step at which a process may end."""
+"""Where each fault bites, each transition, and each step at which a process may end.
+
+A start is tried again after half a minute at the earliest, longer than nearly all scenarios are:
+test_rows.py waits for it.
+"""
 
 
 @pytest.mark.timeout(600)
