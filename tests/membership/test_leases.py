@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from heartbus.events import Lease
+from heartbus_membership.claims import Vote
 from heartbus_membership.leases import LeaseFile, StateFile
 
 LEASE = Lease(group="www", epoch=3, deadline_monotonic_s=100.0, cause=None)
@@ -60,3 +61,18 @@ def test_a_full_disk_leaves_no_lease_to_be_read(
         leases.write([], now_s=51.0)
     assert leases.standing(now_s=51.0) == ()
     assert not (tmp_path / "leases.json").exists()
+
+
+def test_votes_that_nobody_knows_stay_unknown_over_a_second_start(tmp_path: Path) -> None:
+    for _ in range(2):
+        state = StateFile(tmp_path, boot_id="boot")
+        state.next_incarnation(wall_ms=1)
+        assert state.votes is None
+    vote = Vote(candidate="a", incarnation=1)
+    state.remember_vote("vip", vote)
+    again = StateFile(tmp_path, boot_id="boot")
+    again.next_incarnation(wall_ms=1)
+    assert again.votes == {"vip": vote}
+    rebooted = StateFile(tmp_path, boot_id="another")
+    rebooted.next_incarnation(wall_ms=1)
+    assert rebooted.votes is None

@@ -408,3 +408,35 @@ def test_no_two_leases_under_random_cuts_and_restarts(seed: int) -> None:
     parliament.cuts.clear()
     parliament.run(4 * (LEASE_S + TIMERS.initdead_s))
     assert len(parliament.holders) == 1
+
+
+def test_strict_a_lapsed_claim_keeps_the_votes_until_the_address_is_gone() -> None:
+    parliament = Parliament("ab", "w", tail_s=1.3)
+    parliament.run(3.0)
+    a = parliament.members["a"]
+    ends_s = a.core.leases[0].deadline_s
+    parliament.cuts |= {(other, "a") for other in "bw"}  # a sends on, and hears nothing
+    while not parliament.members["b"].core.leases:
+        parliament.step()
+        assert a.core.leases or parliament.now_s >= ends_s
+    assert parliament.now_s >= ends_s + 1.3
+
+
+def test_a_grant_is_above_every_epoch_that_a_voter_knew() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    parliament.members["a"].on = False
+    parliament.members["w"].core._view.groups[G].highest = 9
+    parliament.run(3 * LEASE_S)
+    assert [grant.epoch for grant in parliament.granted("b")] > [9]
+
+
+def test_who_restarts_with_its_own_vote_and_no_lease_does_not_ask_for_a_promise() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    old = parliament.members["a"]
+    parliament.members["a"] = parliament.make("a", 2, old.votes)  # its lease file is lost
+    parliament.run(0.8 * LEASE_S)
+    assert parliament.members["a"].core.claims(now_s=parliament.now_s)[G].phase is NONE
+    parliament.run(4 * LEASE_S)
+    assert len(parliament.holders) == 1

@@ -54,6 +54,11 @@ class Ballot:
         self._voter = Voter(
             promise_s=promise_s(lease_s, tail_s=tail_s), started_s=started_s, remembered=remembered
         )
+        # An earlier process of ours had the votes; what its vip holds yet, nobody knows.
+        ends_s = started_s + promise_s(lease_s, tail_s=tail_s)
+        self._unsure_until_s = {
+            group: ends_s for group, vote in (remembered or {}).items() if vote.candidate == node
+        }
         self._support = Support(others=others, lease_s=lease_s)
 
     # --- what happened ---------------------------------------------------------------------------
@@ -82,6 +87,8 @@ class Ballot:
 
     def may_ask(self, group: str, *, now_s: float) -> bool:
         """Whether our own vote is free for our own claim."""
+        if now_s < self._unsure_until_s.get(group, now_s):
+            return False
         return self._voter.may_support(group, self._ourselves.candidate, now_s=now_s)
 
     def claim_begins(self, group: str) -> list[Effect]:

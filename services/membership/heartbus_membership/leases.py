@@ -121,7 +121,7 @@ class StateFile:
         self._remembered = replace(
             self._remembered,
             incarnation=incarnation,
-            votes=votes or {},
+            votes=votes,
             votes_boot_id=self._boot_id,
         )
         _replace(self._path, msgspec.json.encode(self._remembered), durable=True)

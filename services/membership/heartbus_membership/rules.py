@@ -107,7 +107,10 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
     if view.ballot is not None:
         group.lease_until_s = max(group.lease_until_s, view.ballot.lease_until_s(group.rule.name))
         if now_s >= group.lease_until_s:
-            _end_claim(view, group)
+            if view.strict:  # our claim stands, and with it the votes, until the address is gone
+                group.phase, group.revoked_s = Phase.RELEASING, now_s
+            else:
+                _end_claim(view, group)
             yield revoked(group, _no_majority(view))
             return
     elif view.woke_s is None:
@@ -289,6 +292,9 @@ def _while_asking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
     elif now_s < until_s:
         group.phase = Phase.HELD
         group.lease_until_s = until_s
+        if group.highest > group.epoch:  # a voter knew of a higher one
+            group.highest += 1
+            group.epoch = group.highest
         reason, cause, group.cause = group.reason, group.cause, None
         yield Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
         group.was_claimed = True

@@ -311,7 +311,9 @@ class MembershipService:
     def _turn(self, *, due_s: float) -> None:
         now_s = self._clock()
         self._note_lag(now_s - due_s, now_s)
-        for received in self._links.drain():
+        waiting = self._links.drain()
+        now_s = self._clock()  # a promise begins when we have heard, not before
+        for received in waiting:
             self._datagram_received(received, now_s)
         self._announce(self._detector.deadline_passed(now_s=now_s), now_s)
         if self._bus.connected != self._bus_connected:
