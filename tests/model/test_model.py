@@ -82,6 +82,8 @@ RULES: Final = (
     pair("STOPS=2 BUS_SILENT BOUND=4"),
     pair("STOPS=1 STRICT=1"),
     pair("STOPS=1 STRICT=1 BUS_SILENT"),
+    pair("STOPS=2 STRICT=1 BOUND=4"),
+    pair("STOPS=2 STRICT=1 BUS_SILENT BOUND=4"),
     pair("CUTS=3"),
     pair("CUTS=3 STRICT=1"),
 )
