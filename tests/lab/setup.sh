@@ -59,6 +59,7 @@ needs() {
 needs ip iproute2 "hosts of the lab are network namespaces"
 needs modprobe kmod "loads ip_vs and the network devices of the lab"
 needs ipvsadm ipvsadm "the tests read the kernel's table with a program that is not ours"
+needs gcc "gcc libc6-dev" "spin, the model checker, preprocesses with it and writes a C program"
 if ! [ -e /proc/net/ip_vs ] && ! modprobe -n -q ip_vs 2>/dev/null; then
     needs linux.uml user-mode-linux "this kernel has no ip_vs, User-Mode Linux brings one that has"
 fi
@@ -135,3 +136,18 @@ unpack_nginx() {
 }
 
 command -v nginx >/dev/null || [ -x $root/usr/sbin/nginx ] || unpack_nginx
+
+# --- spin, unpacked: the tests of the model are its only users ------------------------------------
+
+unpack_spin() {
+    say "fetching spin with apt-get into $root: checks the model of who may hold a VIP (not installed)"
+    command -v apt-get >/dev/null || fail "there is no apt-get here; install spin by hand"
+    archives=build/lab/archives
+    mkdir -p $root $archives
+    fetch $archives spin || { update_lists && fetch $archives spin; } ||
+        fail "apt-get could not fetch spin; try: apt-get download spin"
+    dpkg-deb -x $archives/spin_*.deb $root
+    rm -rf $archives
+}
+
+command -v spin >/dev/null || [ -x $root/usr/bin/spin ] || unpack_spin
