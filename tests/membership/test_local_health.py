@@ -40,11 +40,32 @@ def test_health_comes_back_one_by_one() -> None:
     health = LocalHealth(LAN)
     health.turned(1.0, 0.0)
     seen = []
-    for now_s in (0.9, 1.1, 1.9, 2.1):
+    for now_s in (0.29, 0.31, 0.59, 0.61):
         health.turned(0.0, now_s)
         seen.append(health.score)
     assert seen == [2, 1, 1, 0]
     assert health.stretch == 1.0
+
+
+def test_a_lag_at_the_start_is_forgotten_before_a_crash_soon_after_would_be_found_late() -> None:
+    health = LocalHealth(LAN)
+    for turn in range(100):
+        health.turned(1.0, turn / 100)
+    assert health.score == SCORE_MAX
+    health.turned(0.0, 1.0 + SCORE_MAX * LAN.deadtime_s)
+    assert health.stretch == 1.0
+
+
+def test_nothing_heals_while_we_wait_for_a_cpu() -> None:
+    health = LocalHealth(LAN)
+    health.pressure(0.3, 1.0)
+    health.turned(0.0, 1.9)
+    assert health.score == 1
+    health.pressure(0.3, 2.0)
+    assert health.score == 2
+    health.pressure(0.0, 3.0)
+    health.turned(0.0, 3.31)
+    assert health.score == 1
 
 
 @pytest.mark.parametrize("deadtime_s", [0.03, 0.3, 3.0, 30.0])

@@ -2,7 +2,8 @@
 
 Sans-I/O; times are seconds on our monotonic clock. The score goes from 0 (well) to SCORE_MAX. It
 grows with each late turn and with each look at the CPU that found us waiting, and loses one for
-each ``heal_s`` without evidence. The deadtime that the detector uses is
+each ``heal_s`` without evidence (a deadtime, so that a lag of our start is soon forgotten); while
+the last look found us waiting for a CPU, nothing heals. The deadtime that the detector uses is
 
     min(deadtime * (1 + score), deadtime + EXTRA_S_MAX)
 
@@ -22,7 +23,7 @@ SLOW_SHARE: Final = 0.5
 """A turn that is late by more than this share of keepalive is evidence; a whole one is a stall."""
 WAITING_SHARE: Final = 0.25
 """Waiting for a CPU for more than this share of the time is evidence."""
-HEAL_S_MIN: Final = 1.0
+HEAL_S_MIN: Final = 0.25
 BAR_SHARE: Final = 0.5
 """Late by more than this share of deadtime bars takeover for ``bar_s``."""
 BAR_S_MAX: Final = 5.0
@@ -38,6 +39,7 @@ class LocalHealth:
         self._heal_s = max(HEAL_S_MIN, timers.deadtime_s)
         self._bar_s = min(2 * timers.deadtime_s, BAR_S_MAX)
         self._score = 0
+        self._waiting = False
         self._changed_s = float("-inf")
         self._lagged_s = float("-inf")
         self._lag_s = 0.0
@@ -60,7 +62,8 @@ class LocalHealth:
     def pressure(self, waiting_share: float, now_s: float) -> None:
         """Take in which share of the time (0 to 1) we waited for a CPU since the last look."""
         self._heal(now_s)
-        if waiting_share > WAITING_SHARE:
+        self._waiting = waiting_share > WAITING_SHARE
+        if self._waiting:
             self._worse(1, now_s)
 
     @property
@@ -87,6 +90,8 @@ class LocalHealth:
         self._changed_s = now_s
 
     def _heal(self, now_s: float) -> None:
+        if self._waiting:
+            self._changed_s = now_s
         if self._score == 0:
             return
         healed = int((now_s - self._changed_s) / self._heal_s)
