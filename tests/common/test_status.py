@@ -12,6 +12,7 @@ from heartbus.events import (
     CheckerState,
     ClientStatus,
     ClientView,
+    ConfigDifference,
     DirectorStatus,
     DirectorView,
     FenceStatus,
@@ -181,4 +182,37 @@ def test_watchdog_fences_and_programs_are_shown_where_they_are_configured() -> N
     text = shown(view, now_s=100.5)
     for words in ("not armed", "cannot open it", "fence of lb2", "[/b]", "/opt/agent -v"):
         assert words in text
+    assert "\x1b" not in text
+
+
+def differing(*differences: ConfigDifference) -> ClusterView:
+    view = view_at(100.0)
+    state = view.state(NODE, MembershipState)
+    assert state is not None
+    told = replace(state, config_differences=differences)
+    view.see(Message(envelope=sample_envelope(told.kind), body=told), now_s=100.0)
+    return view
+
+
+def test_another_configuration_is_an_alarm_that_says_what_differs_until_it_is_gone() -> None:
+    what = ("timers", "resource groups", "virtual services")
+    view = differing(ConfigDifference(director="lb2", theirs="cc", differs=what))
+    (alarm,) = document(view, now_s=100.5)["alarms"]
+    assert (alarm["kind"], alarm["seen_by"], alarm["director"]) == ("config.skew", NODE, "lb2")
+    assert alarm["differs"] == list(what)
+    assert alarm["text"] == (
+        f"timers, resource groups and virtual services differ between {NODE} and lb2: "
+        "give both the same files"
+    )
+    assert alarm["text"] in shown(view, now_s=100.5)
+    assert document(view, now_s=200.0)["alarms"] == []
+    assert document(differing(), now_s=100.5)["alarms"] == []
+    assert "Alarms" not in shown(differing(), now_s=100.5)
+
+
+def test_an_alarm_without_words_says_so_and_moves_no_cursor() -> None:
+    view = differing(ConfigDifference(director="[/b]\x1b[2J", theirs="cc"))
+    text = shown(view, now_s=100.5)
+    assert "configuration differs" in text
+    assert "[/b]" in text
     assert "\x1b" not in text

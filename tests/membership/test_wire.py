@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heartbus.config.digest import PART_BYTES, PARTS
 from heartbus.config.validate import PING_MEMBERS_MAX
 from heartbus.model import Authentication, AuthKey, AuthMethod
 from heartbus_membership.claims import Claim, Phase
@@ -74,7 +75,8 @@ def full_heartbeats(draw: st.DrawFn) -> Heartbeat:
     settled = draw(st.booleans())
     reach = Reach(reached=reached if settled else 0, configured=configured, settled=settled)
     reach_or_none = draw(st.sampled_from([reach, None]))
-    return replace(beat, heard=heard, votes=votes, reach=reach_or_none)
+    parts = draw(st.binary(max_size=PART_BYTES * len(PARTS)))
+    return replace(beat, heard=heard, votes=votes, reach=reach_or_none, config_parts=parts)
 
 
 BEAT = Heartbeat(
@@ -121,6 +123,7 @@ def test_what_is_encoded_in_an_extension_is_decoded(beat: Heartbeat) -> None:
         b"\x03\x00\x09\x01",  # longer than the extension
         b"\x02\x00\x01\x00",  # a vote for the first of no voters heard
         b"\x02\x00\x02\xff\xff",  # two votes for one group
+        b"\x04\x00\x41" + bytes(65),  # more parts of a configuration than there may be
     ],
 )
 def test_an_extension_that_makes_no_sense_is_malformed(extension: bytes) -> None:

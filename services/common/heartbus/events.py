@@ -16,6 +16,7 @@ from typing import ClassVar, Final, get_args
 from heartbus.states import CheckerState as CheckerState
 from heartbus.states import ClientStatus as ClientStatus
 from heartbus.states import ClientView as ClientView
+from heartbus.states import ConfigDifference as ConfigDifference
 from heartbus.states import DirectorStatus as DirectorStatus
 from heartbus.states import DirectorView as DirectorView
 from heartbus.states import FenceStatus as FenceStatus
@@ -323,13 +324,17 @@ class ConfigApplied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigSkew:
-    """A live director runs with another configuration than we; ``agreed``: not any more."""
+    """A live director runs with another configuration than we; ``agreed``: not any more.
+
+    ``differs``: what differs, in words, as far as it is known.
+    """
 
     kind: ClassVar[str] = "config.skew"
     director: str
     ours: str
     theirs: str
     agreed: bool = False
+    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,12 +162,25 @@ class ClientView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigDifference:
+    """A live director whose configuration is not ours, for longer than a reload of all takes.
+
+    ``theirs``: its digest. ``differs``: what differs, in words, as far as it is known.
+    """
+
+    director: str
+    theirs: str
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipState:
     """Snapshot of membership. ``settled``: every director was heard or declared dead once.
 
     ``quorum``: whether a majority of the voters is heard; None with fewer than three voters.
     ``watchdog``, ``fences`` and ``clients``: what is configured of these.
     ``local_health``: 0 when this director trusts its own clock, up to 7 when it lags.
+    ``config_differences``: an alarm each; they are no reason to move anything.
     """
 
     kind: ClassVar[str] = "state.membership"
@@ -187,6 +200,7 @@ class MembershipState:
     watchdog: WatchdogView | None = None
     fences: tuple[FenceView, ...] = ()
     clients: tuple[ClientView, ...] = ()
+    config_differences: tuple[ConfigDifference, ...] = ()
 
 
 class HoldStatus(enum.StrEnum):

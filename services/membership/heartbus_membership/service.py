@@ -44,7 +44,8 @@ from heartbus.model import (
 )
 from heartbus_membership import leases as files
 from heartbus_membership import snapshot
-from heartbus_membership.agreement import Agreement, settle_s
+from heartbus_membership.agreement import Agreement
+from heartbus_membership.asking import Asking
 from heartbus_membership.claims import (
     Effect,
     Grant,
@@ -82,7 +83,6 @@ LEAVING_SPACING_S: Final = 0.01
 LAG_MEMORY_S: Final = 10.0
 SIGNS_OF_LIFE: Final = ("vip", "checker", "ipvs-agent")
 """Services whose messages show that the host of a silent membership lives."""
-ASKED: Final = ("vip", "ipvs-agent")
 
 
 class MembershipService:
@@ -189,14 +189,19 @@ class MembershipService:
         self._bus_connected = False
         self._lag_s = 0.0
         self._cpu_wait = CpuWait()
-        self._agreement = Agreement(digest=digest, settle_s=settle_s(self._timers.keepalive_s))
+        self._agreement = Agreement(cluster)
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
         self._wake_wanted = False
         self._released = asyncio.Event()
         self._inbox = Inbox()
-        self._asking: dict[str, asyncio.Task[None]] = {}
-        self._tasks: asyncio.TaskGroup | None = None
+        self._asking = Asking(
+            bus=bus,
+            detector=self._detector,
+            keepalive_s=self._timers.keepalive_s,
+            deadtime_s=self._timers.deadtime_s,
+            clock=clock,
+        )
         self._lines = RateLimit(period_s=10.0)
         self._link_problems: dict[str, str | None] = {}
         self.guard = Guard(
@@ -219,14 +224,15 @@ class MembershipService:
             self._turn(due_s=self._clock())
             on_ready()
             async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
+                self._asking.start(tasks)
                 work = [self._beat(), self._follow_bus(), self._repair_links(), self._pinger.run()]
                 running = [tasks.create_task(job) for job in work]
                 self.guard.start(tasks)
                 await stopping.wait()
                 await self._leave()
                 await self.guard.stop()
-                for task in (*running, *self._asking.values()):
+                self._asking.close()
+                for task in running:
                     task.cancel()
         finally:
             self.guard.close()
@@ -375,11 +381,19 @@ class MembershipService:
         else:
             beat = self._hearing.newest[heard.peer]
             self._doubts.peer_heard(heard.peer, beat.reach, now_s=now_s)
-            theirs = beat.config_digest.hex()
-            if (skew := self._agreement.heard(heard.peer, theirs, now_s=now_s)) is not None:
-                self._bus.publish(skew)
+            self._compare(heard.peer, beat, now_s)
             effects = self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s)
         self._carry_out(effects)
+
+    def _compare(self, peer: str, beat: Heartbeat, now_s: float) -> None:
+        """Tell when a peer's configuration is another one than ours; it changes nothing else."""
+        skew = self._agreement.heard(peer, beat.config_digest, beat.config_parts, now_s=now_s)
+        if skew is None:
+            return
+        self._bus.publish(skew)
+        self._bus.publish_state()
+        event = "config.agrees" if skew.agreed else "config.differs"
+        self._log.warning(event, director=peer, differs=", ".join(skew.differs))
 
     def _announce(self, events: Iterable[NodeEvent], now_s: float) -> str | None:
         """Tell the bus and the core; return the id of the last event."""
@@ -389,7 +403,7 @@ class MembershipService:
             self._bus.publish_state()
             match event:
                 case NodeLate():
-                    self._ask_bus(event.director)
+                    self._asking.peer_late(event.director)
                     status = DirectorStatus.LATE
                 case NodeDead():
                     self._deaths[event.director] = cause
@@ -492,6 +506,7 @@ class MembershipService:
                 if name not in unwritten
             ),
             reach=self._pinger.reach if self._has_ping_nodes else None,
+            config_parts=self._agreement.parts,
         )
         self._hearing.own_sequence = self._sequence
         self._ownership.beat_sent(self._sequence, now_s=now_s)
@@ -515,24 +530,6 @@ class MembershipService:
             # no more: the turn tells them.
             self._turn(due_s=self._clock())
             self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
-
-    def _ask_bus(self, peer: str) -> None:
-        if self._tasks is not None and peer not in self._asking:
-            task = self._tasks.create_task(self._ask_until_known(peer))
-            self._asking[peer] = task
-            task.add_done_callback(lambda _done: self._asking.pop(peer, None))
-
-    async def _ask_until_known(self, peer: str) -> None:
-        async with asyncio.TaskGroup() as asking:
-            for service in ASKED:
-                asking.create_task(self._ask_service(peer, service))
-
-    async def _ask_service(self, peer: str, service: str) -> None:
-        timeout_s = max(self._timers.deadtime_s, 0.3)
-        while self._detector.status(peer) is DirectorStatus.LATE:
-            if await self._bus.request_state(peer, service, timeout_s=timeout_s) is not None:
-                self._detector.bus_evidence(peer, now_s=self._clock())
-            await asyncio.sleep(self._timers.keepalive_s)
 
     # --- what is told ----------------------------------------------------------------------------
 
@@ -574,6 +571,7 @@ class MembershipService:
             fences=self.guard.fence_views(),
             clients=self.guard.client_views(),
             local_health=self._detector.health.score,
+            config_differences=self._agreement.differences,
         )
 
     def _leases(self) -> tuple[Lease, ...]:

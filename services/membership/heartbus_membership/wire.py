@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from heartbus.config.digest import PART_BYTES, PARTS
 from heartbus_membership.claims import Claim, Phase
 from heartbus_membership.pingnodes import Reach
 from heartbus_membership.signing import Keyring
@@ -22,6 +23,8 @@ NODE_BYTES_MAX: Final = 253
 GROUPS_MAX: Final = 64
 VOTERS_MAX: Final = 16
 DIGEST_BYTES: Final = 8
+PARTS_BYTES_MAX: Final = 64
+"""Of the digests of the parts of a configuration; a later version may have more parts."""
 EPOCH_HEARD_MAX: Final = 2**62
 """A higher epoch is nonsense (a crc key lets bit errors through); leaves room to count on."""
 
@@ -32,7 +35,7 @@ _KEY_ID_AT: Final = 3
 _MARK: Final = struct.Struct(">QQQ")
 _ITEM: Final = struct.Struct(">BH")
 _SETTLED, _READY, _LEAVING = 1, 2, 4
-_HEARD, _VOTES, _REACH = 1, 2, 3
+_HEARD, _VOTES, _REACH, _PARTS = 1, 2, 3, 4
 _NO_VOTE, _OWN_VOTE = 255, 254
 _PHASE_MASK: Final = 0x0F
 _CANDIDATE: Final = 0x80
@@ -63,7 +66,7 @@ class Heartbeat:
     people to compare. ``config_digest``: 8 bytes, equal on directors with equal configuration.
     ``heard``: at most VOTERS_MAX. ``votes``: pairs of group id and the ``name_id`` of the voter
     whose claim the sender supports, itself or one in ``heard``. ``reach``: of its ping nodes, None
-    without any.
+    without any. ``config_parts``: ``part_digests`` while another configuration is heard.
     """
 
     node: str
@@ -78,6 +81,7 @@ class Heartbeat:
     heard: tuple[HeardMark, ...] = ()
     votes: tuple[tuple[int, int], ...] = ()
     reach: Reach | None = None
+    config_parts: bytes = b""
 
 
 def name_id(name: str) -> int:
@@ -122,8 +126,9 @@ def encode(beat: Heartbeat, keyring: Keyring) -> bytes:
 
 def size_bytes(*, name_bytes: int, groups: int, others: int, mac_bytes: int) -> int:
     """Return the length of the longest heartbeat of a director that hears ``others``."""
-    extension = _ITEM.size + others * _MARK.size + _ITEM.size + groups + _ITEM.size + 2
-    return _HEAD.size + name_bytes + 1 + groups * _CLAIM.size + _LENGTH.size + extension + mac_bytes
+    values = others * _MARK.size + groups + 2 + PART_BYTES * len(PARTS)
+    extension = _LENGTH.size + 4 * _ITEM.size + values
+    return _HEAD.size + name_bytes + 1 + groups * _CLAIM.size + extension + mac_bytes
 
 
 def _extension(beat: Heartbeat) -> bytes:
@@ -145,6 +150,8 @@ def _extension(beat: Heartbeat) -> bytes:
         items.append((_VOTES, bytes(indices)))
     if beat.reach is not None:
         items.append((_REACH, beat.reach.octets()))
+    if beat.config_parts:
+        items.append((_PARTS, beat.config_parts))
     return b"".join(_ITEM.pack(kind, len(value)) + value for kind, value in items)
 
 
@@ -202,6 +209,7 @@ def _parse(body: bytes) -> Heartbeat:
         heard=heard,
         votes=_votes(items.get(_VOTES), name, claims, heard),
         reach=_reach(items.get(_REACH)),
+        config_parts=_parts(items.get(_PARTS, b"")),
     )
 
 
@@ -253,6 +261,12 @@ def _reach(value: bytes | None) -> Reach | None:
     if reach is None:
         raise ValueError("its ping nodes make no sense")
     return reach
+
+
+def _parts(value: bytes) -> bytes:
+    if len(value) > PARTS_BYTES_MAX:
+        raise ValueError(f"{len(value)} bytes of configuration parts")
+    return value
 
 
 def _claim(group: int, epoch: int, phase: int) -> tuple[int, Claim]:

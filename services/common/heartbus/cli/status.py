@@ -16,6 +16,7 @@ from rich.table import Table
 
 from heartbus import log, subjects
 from heartbus.bus import Inbox, NatsBus
+from heartbus.cli.alarms import alarm_table, alarms
 from heartbus.cli.options import json_option, nats_option, observer_name, tell_if_unreachable
 from heartbus.cli.watch import printable
 from heartbus.events import (
@@ -126,11 +127,16 @@ def _observe(url: str) -> tuple[ClusterView, Inbox, NatsBus]:
 
 
 def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
-    """Return the status as plain values: directors, links, ping nodes, groups, virtual services.
+    """Return the status as plain values: alarms, directors, links, ping nodes, groups, services.
 
     What no fresh snapshot says is the word ``unknown``, never a guess.
     """
     return {
+        "alarms": alarms(
+            (node, state)
+            for node in view.nodes()
+            if (state := _fresh(view, node, MembershipState, now_s)) is not None
+        ),
         "directors": [_director(view, node, now_s) for node in view.nodes()],
         "ping_nodes": _ping_nodes(view, now_s),
         "links": _links(view, now_s),
@@ -328,6 +334,8 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             escape(row["reason"]),
         )
     tables = [directors, links]
+    if (alarmed := alarm_table(content["alarms"])) is not None:
+        tables.insert(0, alarmed)
     if content["ping_nodes"]:
         tables.append(_ping_table(content["ping_nodes"]))
     if (guards := _guard_table(content["directors"])) is not None:

@@ -1,0 +1,47 @@
+"""What is wrong though everything works: shown first by ``heartbus status``.
+
+Sans-I/O. An alarm stands in a snapshot and is gone with the next one that does not have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from heartbus.cli.watch import printable
+from heartbus.events import ConfigDifference, ConfigSkew, MembershipState
+
+
+def alarms(states: Iterable[tuple[str, MembershipState]]) -> list[dict[str, Any]]:
+    """Return the alarms of fresh snapshots as plain values; ``director``: whom each is about."""
+    return [
+        {
+            "kind": ConfigSkew.kind,
+            "seen_by": node,
+            "director": difference.director,
+            "differs": list(difference.differs),
+            "text": _skew_text(node, difference),
+        }
+        for node, state in states
+        for difference in state.config_differences
+    ]
+
+
+def alarm_table(rows: list[dict[str, Any]]) -> Table | None:
+    """Return the alarms as a table, None if there is none."""
+    table = Table("seen by", "alarm", title="Alarms", title_style="bold red", style="red")
+    for row in rows:
+        table.add_row(
+            escape(printable(row["seen_by"].split(".")[0])), escape(printable(row["text"]))
+        )
+    return table if rows else None
+
+
+def _skew_text(node: str, difference: ConfigDifference) -> str:
+    *most, last = difference.differs or ("",)
+    what = f"{', '.join(most)} and {last}" if most else last
+    subject = f"{what} differ" if what else "the configuration differs, it is not known in what,"
+    return f"{subject} between {node} and {difference.director}: give both the same files"
