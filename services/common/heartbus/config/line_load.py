@@ -1,6 +1,7 @@
 """How much of a serial line the heartbeats of a configuration fill; the sizes are of docs/wire.md.
 
-Sans-I/O. Each length is the greatest it can be, so an answer is never too small.
+Sans-I/O. Each length is the greatest it can be while all configurations agree: while they do not,
+a heartbeat has 25 bytes more, which the other half of the line has room for.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from heartbus.config.digest import PART_BYTES, PARTS
 from heartbus.model import Cluster, SerialLink
 
 SHARE_MAX: Final = 0.5
@@ -21,9 +21,8 @@ GROUP_BYTES: Final = 18
 """Of each group: its claim, and the vote for it."""
 PEER_BYTES: Final = 24
 """Of each other voter: its newest heartbeat that was heard."""
-EXTENSION_BYTES: Final = 14 + PART_BYTES * len(PARTS)
-"""What is before the voters heard and the votes, the ping nodes, and the parts of a configuration,
-which are said only while another configuration is heard."""
+EXTENSION_BYTES: Final = 11
+"""What is before the voters heard and the votes, and the ping nodes."""
 FRAME_BYTES: Final = 8
 """Around a heartbeat on a line: two zeros, kind, hops, check sum."""
 STUFFED_BYTES_MAX: Final = 254
