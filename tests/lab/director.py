@@ -18,7 +18,7 @@ from typing import Final
 from heartbus import log
 from heartbus.runner import known_node, load_cluster, name_process
 from heartbus.up import nats_server
-from heartbus.up.director import STOP_ORDER, service_body
+from heartbus.up.director import STOP_ORDER, Configuration, service_body
 from heartbus.up.supervisor import Child, Supervisor, exec_body
 
 SERVICES: Final = ("membership", "vip", "checker")
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for directory in (options.runtime_dir, options.state_dir):
         Path(directory).mkdir(parents=True, exist_ok=True)
     conf = Path(options.runtime_dir) / "nats-server.conf"
-    conf.write_text(nats_server.configuration(cluster, node))
+    configuration = Configuration(cluster, path=options.config, timers=None, node=node, server=conf)
+    configuration.write_server()
     arguments = [
         f"--config={options.config}",
         f"--node={node}",
@@ -47,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     server = exec_body([str(nats_server.find_program()), "-c", str(conf)])
     children = [
         Child(name="nats-server", body=server, notifies=False),
-        *(Child(name=name, body=service_body(name, arguments, cluster)) for name in SERVICES),
+        *(Child(name=name, body=service_body(name, arguments, configuration)) for name in SERVICES),
     ]
     running = {child.name for child in children}
     order = tuple(name for name in STOP_ORDER if name in running)
-    return Supervisor(children, stop_order=order).run()
+    return Supervisor(children, stop_order=order, reload=configuration.reload).run()
 
 
 if __name__ == "__main__":

@@ -82,6 +82,10 @@ class Process:
         self._popen.terminate()
         return self._popen.wait(timeout_s)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this process alone."""
+        self._popen.send_signal(number)
+
     def pause(self) -> None:
         """SIGSTOP to its process group."""
         os.killpg(self.pid, signal.SIGSTOP)

@@ -200,7 +200,7 @@ def _killed(host: Host) -> list[int]:
 
 
 class HeartbusPair(Pair):
-    """Two directors of heartbus. ``observers`` hear the bus of each."""
+    """Two directors of heartbus. ``observers`` hear their buses, ``configs`` are their files."""
 
     program = "heartbus"
 
@@ -224,12 +224,13 @@ class HeartbusPair(Pair):
         )
         self._timers = timers
         self._environment = environment
-        self._config = lab.directory / f"{label}.toml"
+        self.configs = {name: lab.directory / f"{label}-{name}.toml" for name in NAMES}
         self.observers = {name: Observer(host) for name, host in self.hosts.items()}
 
     def _prepare(self, stack: contextlib.ExitStack) -> None:
-        self._config.touch(mode=0o600)
-        self._config.write_text(_heartbus_toml(self._timers))
+        for config in self.configs.values():
+            config.touch(mode=0o600)
+            config.write_text(_heartbus_toml(self._timers))
         for observer in self.observers.values():
             stack.enter_context(observer)
 
@@ -248,7 +249,7 @@ class HeartbusPair(Pair):
         self.processes[name] = host.start(
             [
                 *(sys.executable, "-m", "tests.lab.director"),
-                f"--config={self._config}",
+                f"--config={self.configs[name]}",
                 f"--node={name}",
                 f"--runtime-dir={host.directory / 'run'}",
                 f"--state-dir={host.directory / 'state'}",

@@ -60,7 +60,7 @@ class Witness:
         link: Link,
         arp_period_s: float = ARP_PERIOD_S,
     ) -> None:
-        self._hosts, self._address, self._link = tuple(hosts), address, link
+        self._hosts, self._address, self.link = tuple(hosts), address, link
         self._wanted = socket.inet_aton(address)
         self._arp_period_s = arp_period_s
         self._holds: list[Hold] = []
@@ -74,7 +74,7 @@ class Witness:
 
     def __enter__(self) -> Self:
         self._kernels = {host.call(_kernel_news): host for host in self._hosts}
-        self._wire = self._link.host.call(functools.partial(_wire, self._link.interface))
+        self._wire = self.link.host.call(functools.partial(_wire, self.link.interface))
         for host in self._hosts:  # after the subscription: nothing falls in between
             if addresses.holds(host, self._address):
                 self._appeared(host.name, time.monotonic())

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from heartbus import log
-from heartbus.config.digest import config_digest
 from heartbus.events import HeldGroup, HoldStatus, VipState
 from heartbus.model import (
     AddressResource,
@@ -241,7 +240,6 @@ class Bench:
         service = MembershipService(
             node=name,
             cluster=cluster,
-            digest=config_digest(cluster),
             incarnation=state_file.next_incarnation(wall_ms=1),
             boot_id="boot",
             bus=bus,

@@ -18,7 +18,6 @@ import uvloop
 
 from heartbus import log, runner
 from heartbus.codec import field_names
-from heartbus.config.digest import config_digest
 from heartbus.events import DirectorStatus, Event
 from heartbus.model import BroadcastLink, HeartbeatLink, MulticastLink, Timers, UnicastLink
 from heartbus.runner import MachineError
@@ -71,7 +70,6 @@ async def main(name: str, directory: Path, links: Sequence[HeartbeatLink]) -> No
     service = MembershipService(
         node=name,
         cluster=cluster,
-        digest=config_digest(cluster),
         incarnation=state_file.next_incarnation(wall_ms=time.time_ns() // 1_000_000),
         boot_id=files.read_boot_id(),
         bus=bus,

@@ -19,6 +19,7 @@ from heartbus.events import GroupGranted, NodeDead
 from tests.lab.network import Lab, wait_until
 from tests.lab.pairs import HeartbusPair
 from tests.lab.peers import WallClock
+from tests.system.fault import SLACK_S, Fault
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 
@@ -29,9 +30,6 @@ DEADTIME_S = 0.3
 KERNEL_LATE_S = 0.6
 """The kernel rounds the times at which it looks for ended addresses; up to 0.44 s were measured."""
 
-SLACK_S = 2.0
-"""For a machine that is busy with other things: bounds are of seconds, not of how fast it is."""
-
 PROCESSES = {
     "membership": "heartbus-member",
     "vip": "heartbus-vip",
@@ -39,63 +37,6 @@ PROCESSES = {
     "nats-server": "nats-server",
     "supervisor": "heartbus-up",
 }
-
-
-class Fault:
-    """A settled pair, and what is asserted of it from the moment of a fault on."""
-
-    def __init__(self, pair: HeartbusPair) -> None:
-        self.pair = pair
-        self.active = pair.settle()
-        self.standby = pair.other(self.active)
-        now_s = time.monotonic()
-        pair.witness.forget(before_s=now_s)
-        pair.client.forget(before_s=now_s - 1.0)
-        self.since_s = time.monotonic()
-        self.heard = {name: len(o.events) for name, o in pair.observers.items()}
-
-    def host(self, name: str) -> str:
-        return self.pair.hosts[name].name
-
-    def wait_until_held_by(self, *names: str, within_s: float) -> float:
-        """Wait for exactly these directors; return the seconds it took."""
-        wanted = [self.host(name) for name in names]
-        return self.pair.witness.wait_for(wanted, timeout_s=within_s + SLACK_S)
-
-    def wait_until_answered_by(self, name: str) -> None:
-        """Wait until the client is answered and this director alone answers ARP."""
-        since_s = time.monotonic()
-        self.pair.client.wait_for_answer(after_s=since_s, timeout_s=5.0)
-        mac = self.pair.links[name].mac
-        wait_until(
-            lambda: bool(self.pair.witness.answering(since_s=since_s)),
-            timeout_s=5.0,
-            what="somebody answers ARP",
-        )
-        assert self.pair.witness.answering(since_s=since_s) == {mac}
-
-    def stays(self, *, for_s: float) -> None:
-        """Watch for a while that the active director holds the VIP alone, without a gap."""
-        ends_s = time.monotonic() + for_s
-        while time.monotonic() < ends_s:
-            assert self.pair.witness.holders() == [self.host(self.active)]
-            time.sleep(0.01)  # the sampling period, bounded by ``for_s``
-        assert self.moves() == []
-        self.wait_until_answered_by(self.active)
-        silence = self.pair.client.silence(from_s=self.since_s, until_s=time.monotonic())
-        assert silence.longest_s - silence.own_late_s < 0.5
-
-    def moves(self) -> list[str]:
-        """Return the hosts to which the VIP came since the fault."""
-        return [hold.host for hold in self.pair.witness.holds(since_s=self.since_s)]
-
-    def on_two_s(self) -> float:
-        """Return for how long both had it since the fault, as kernels or as ARP shows it."""
-        until_s = time.monotonic()
-        return max(
-            self.pair.witness.on_two_s(since_s=self.since_s, until_s=until_s),
-            self.pair.witness.answered_by_two_s(since_s=self.since_s, until_s=until_s),
-        )
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +47,9 @@ def pair() -> Iterator[HeartbusPair]:
 
 @pytest.fixture
 def fault(pair: HeartbusPair) -> Iterator[Fault]:
-    yield Fault(pair)
-    for name, link in pair.links.items():
-        link.heal()
-        if pair.processes[name].returncode is not None:
-            pair.clear(name)
-            pair.start(name)
-        for pid in pair.pids(name):
-            os.kill(pid, signal.SIGCONT)
+    made = Fault(pair)
+    yield made
+    made.mend()
 
 
 @pytest.fixture(scope="module")

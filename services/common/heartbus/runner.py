@@ -58,6 +58,8 @@ class Context:
     notifier: Notifier
     log: structlog.typing.FilteringBoundLogger
     told: bool = False
+    take_up: Callable[[Cluster], None] | None = None
+    """What the service does on SIGHUP with the configuration read anew; None: nothing."""
 
     def ready(self) -> None:
         """Say that the service does its work now; call it once.
@@ -265,11 +267,13 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, context.stopping.set)
-        loop.add_signal_handler(
-            signal.SIGHUP,
-            lambda: line.warning("reload.ignored", reason="restart to apply a new configuration"),
-        )
-        await _run_with_bus(context, main)
+        hang_up = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+        reloading = loop.create_task(_reload_when_told(context, options, hang_up))
+        try:
+            await _run_with_bus(context, main)
+        finally:
+            reloading.cancel()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_runner:
         try:
@@ -277,6 +281,25 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
         except* (ConfigError, MachineError) as group:
             raise _first(group) from group
     return EXIT_OK
+
+
+async def _reload_when_told(
+    context: Context, options: argparse.Namespace, hang_up: asyncio.Event
+) -> None:
+    while True:
+        await hang_up.wait()
+        hang_up.clear()
+        if context.take_up is None:
+            context.log.warning("reload.ignored", reason="restart to apply a new configuration")
+            continue
+        try:
+            # Beside the loop: reading thousands of services takes longer than a keepalive.
+            read = await asyncio.to_thread(load_cluster, options.config, timers=options.timers)
+            known_node(read, context.node)
+        except ConfigError as error:
+            context.log.error("reload.rejected", problem=str(error), then="goes on as before")
+            continue
+        context.take_up(read)
 
 
 async def _run_with_bus(context: Context, main: ServiceMain) -> None:

@@ -46,7 +46,6 @@ async def serve(context: Context) -> None:
     service = MembershipService(
         node=context.node,
         cluster=cluster,
-        digest=context.digest,
         incarnation=incarnation,
         boot_id=boot_id,
         bus=context.bus,
@@ -55,6 +54,7 @@ async def serve(context: Context) -> None:
         state_file=state_file,
         log=context.log,
     )
+    context.take_up = service.reloading.take_up
     await service.run(context.stopping, on_ready=context.ready)
 
 

@@ -36,13 +36,17 @@ class _Difference:
 
 
 class Agreement:
-    """Compares the digests in the heartbeats of the peers with ours."""
+    """Compares the digests in the heartbeats of the peers with ours, ``digest``."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._digest = config_digest(cluster)
-        self._parts = part_digests(cluster)
+        self.use(cluster)
         self._settle_s = settle_s(cluster.membership.timers.keepalive_s)
         self._differences: dict[str, _Difference] = {}
+
+    def use(self, cluster: Cluster) -> None:
+        """Compare with this configuration from now on; what is told stands until it agrees."""
+        self.digest = config_digest(cluster)
+        self._parts = part_digests(cluster)
 
     def heard(self, peer: str, digest: bytes, parts: bytes, *, now_s: float) -> ConfigSkew | None:
         """Take in what a live, configured peer says of its configuration; return what is news.
@@ -51,11 +55,11 @@ class Agreement:
         """
         theirs = digest.hex()
         before = self._differences.get(peer)
-        if theirs == self._digest:
+        if theirs == self.digest:
             self._differences.pop(peer, None)
             if before is None or not before.told:
                 return None
-            return ConfigSkew(director=peer, ours=self._digest, theirs=theirs, agreed=True)
+            return ConfigSkew(director=peer, ours=self.digest, theirs=theirs, agreed=True)
         if before is None:
             self._differences[peer] = _Difference(theirs, now_s, parts)
             return None
@@ -70,7 +74,7 @@ class Agreement:
             return None
         before.told = True
         return ConfigSkew(
-            director=peer, ours=self._digest, theirs=theirs, differs=self._words(before)
+            director=peer, ours=self.digest, theirs=theirs, differs=self._words(before)
         )
 
     def silent(self, peer: str) -> None:

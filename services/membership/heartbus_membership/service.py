@@ -61,11 +61,13 @@ from heartbus_membership.doubts import Doubts
 from heartbus_membership.guard import Guard
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.keeping import Keeping
-from heartbus_membership.links import POINTS_AT_US, Links, Received
+from heartbus_membership.link_remarks import LinkRemarks
+from heartbus_membership.links import Links, Received
 from heartbus_membership.orders import Orders
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.pinging import Pinger
 from heartbus_membership.relay import Relay
+from heartbus_membership.reloading import Reloading
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import Heartbeat, encode, name_id
 
@@ -93,7 +95,6 @@ class MembershipService:
         *,
         node: str,
         cluster: Cluster,
-        digest: str,
         incarnation: int,
         boot_id: str,
         bus: Bus,
@@ -106,7 +107,6 @@ class MembershipService:
         settings = cluster.membership
         self._node = node
         self._timers = settings.timers
-        self._digest = digest
         self._incarnation = incarnation
         self._boot_id = boot_id
         self._bus = bus
@@ -190,6 +190,9 @@ class MembershipService:
         self._lag_s = 0.0
         self._cpu_wait = CpuWait()
         self._agreement = Agreement(cluster)
+        self.reloading = Reloading(
+            cluster, keyring=self._keyring, agreement=self._agreement, bus=bus, log=log
+        )
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
         self._wake_wanted = False
@@ -203,7 +206,7 @@ class MembershipService:
             clock=clock,
         )
         self._lines = RateLimit(period_s=10.0)
-        self._link_problems: dict[str, str | None] = {}
+        self._link_remarks = LinkRemarks(log)
         self.guard = Guard(
             node=node, settings=settings, bus=bus, log=log, clock=clock, wake_up=self._wake_up
         )
@@ -219,7 +222,7 @@ class MembershipService:
         """
         self._links.open(self._wake_up)
         try:
-            self._say_link_problems()
+            self._link_remarks.tell(self._links.conditions())
             self._join_bus()
             self._turn(due_s=self._clock())
             on_ready()
@@ -265,7 +268,7 @@ class MembershipService:
             if waiting is not None:
                 self._detector.health.pressure(waiting, self._clock())
             await self._links.repair()
-            self._say_link_problems()
+            self._link_remarks.tell(self._links.conditions())
 
     async def _leave(self) -> None:
         self._carry_out(self._ownership.stop(now_s=self._clock()))
@@ -497,7 +500,7 @@ class MembershipService:
             ready=self._ownership.is_ready(now_s=now_s),
             leaving=self._leaving,
             deadtime_ms=round(self._timers.deadtime_s * 1000),
-            config_digest=bytes.fromhex(self._digest),
+            config_digest=bytes.fromhex(self._agreement.digest),
             claims=tuple((self._group_ids[name], claim) for name, claim in claims.items()),
             heard=self._hearing.marks(),
             votes=tuple(
@@ -540,7 +543,7 @@ class MembershipService:
         ourselves = snapshot.own_view(
             self._node,
             incarnation=self._incarnation,
-            digest=self._digest,
+            digest=self._agreement.digest,
             ready=self._ownership.is_ready(now_s=now_s),
             witness=self._node in self._witnesses,
         )
@@ -561,7 +564,7 @@ class MembershipService:
             leases=self._leases(),
             links=snapshot.link_views(self._links.conditions(), detector=self._detector),
             boot_id=self._boot_id,
-            config_digest=self._digest,
+            config_digest=self._agreement.digest,
             lag_s=self._lag_s,
             quorum=self._ownership.quorum,
             rung=self._ownership.rung(bus=self._bus.connected),
@@ -576,15 +579,6 @@ class MembershipService:
 
     def _leases(self) -> tuple[Lease, ...]:
         return snapshot.lease_views(self._ownership.leases, causes=self._causes)
-
-    def _say_link_problems(self) -> None:
-        for link in self._links.conditions():
-            if link.problem != self._link_problems.get(link.name):
-                self._link_problems[link.name] = link.problem
-                if link.problem in (None, POINTS_AT_US):
-                    self._log.info("link.usable", link=link.name, problem=link.problem)
-                else:
-                    self._log.warning("link.unusable", link=link.name, problem=link.problem)
 
     def _say(self, event: str, key: str, *, level: str = "warning", **fields: object) -> None:
         held_back = self._lines.passes(key, now_s=self._clock())

@@ -25,6 +25,10 @@ class Keyring:
     """The keys of one configuration: one signs, all are accepted (rolling change of keys)."""
 
     def __init__(self, authentication: Authentication) -> None:
+        self.use(authentication)
+
+    def use(self, authentication: Authentication) -> None:
+        """Sign with these keys and accept them, and no others, from now on."""
         self._keys = {key.id: key for key in authentication.keys}
         self._signing = self._keys[authentication.signing_key]
 

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from heartbus.config import ConfigError
+from heartbus.log import logger
 from heartbus.model import Cluster
-from heartbus.runner import MachineError, use_cluster
+from heartbus.reload import waits_for_restart, with_new_keys
+from heartbus.runner import MachineError, load_cluster, use_cluster
 from heartbus.up import nats_server
 from heartbus.up.supervisor import Child, Supervisor, exec_body
 
@@ -18,8 +21,51 @@ SERVICES: Final = ("membership", "vip", "checker", "ipvs-agent")
 WITNESS_SERVICES: Final = ("membership",)
 """A witness votes and holds nothing."""
 
+RELOADED: Final = ("nats-server", "membership")
+"""Those that use new keys without a restart."""
+
 STOP_ORDER: Final = ("vip", "membership", "checker", "ipvs-agent", "nats-server")
 """Addresses are given up first, while membership can still tell the peers."""
+
+
+class Configuration:
+    """What the children of one director run with, now and when they are restarted.
+
+    ``server``: the file of the nats-server, whose routes are protected by the heartbeat key.
+    """
+
+    def __init__(
+        self, cluster: Cluster, *, path: str, timers: str | None, node: str, server: Path
+    ) -> None:
+        self.cluster = cluster
+        self._path, self._timers, self._node, self._server = path, timers, node, server
+
+    def write_server(self) -> None:
+        """Write the configuration of the nats-server.
+
+        Raises:
+            OSError: it cannot be written.
+
+        """
+        self._server.touch(mode=0o600)
+        self._server.write_text(nats_server.configuration(self.cluster, self._node))
+
+    def reload(self) -> tuple[str, ...]:
+        """Read the files anew and take their keys; return which children are to do so too.
+
+        What cannot be used changes nothing, and is told.
+        """
+        log = logger(service="up")
+        try:
+            read = load_cluster(self._path, timers=self._timers)
+            waiting = waits_for_restart(self.cluster, read)
+            self.cluster = with_new_keys(self.cluster, read)
+            self.write_server()
+        except (ConfigError, OSError) as error:
+            log.error("reload.rejected", problem=str(error), then="goes on as before")
+            return ()
+        log.info("reload.keys_applied", restart_for=", ".join(waiting))
+        return RELOADED
 
 
 def assemble(
@@ -50,9 +96,9 @@ def assemble(
             ) from error
     nats_server.require_free_ports(cluster, node)
     conf = runtime_dir / "nats-server.conf"
+    configuration = Configuration(cluster, path=config, timers=timers, node=node, server=conf)
     try:
-        conf.touch(mode=0o600)
-        conf.write_text(nats_server.configuration(cluster, node))
+        configuration.write_server()
     except OSError as error:
         raise MachineError(
             f"cannot write {conf}: {error.strerror}; name another directory with --runtime-dir"
@@ -70,19 +116,26 @@ def assemble(
     children = [
         Child(name="nats-server", body=exec_body([str(program), "-c", str(conf)]), notifies=False),
         *(
-            Child(name=service, body=service_body(service, arguments, cluster))
+            Child(name=service, body=service_body(service, arguments, configuration))
             for service in services
         ),
     ]
     names = {child.name for child in children}
-    return Supervisor(children, stop_order=tuple(name for name in STOP_ORDER if name in names))
+    return Supervisor(
+        children,
+        stop_order=tuple(name for name in STOP_ORDER if name in names),
+        reload=configuration.reload,
+    )
 
 
-def service_body(service: str, arguments: list[str], cluster: Cluster) -> Callable[[], int]:
+def service_body(
+    service: str, arguments: list[str], configuration: Configuration
+) -> Callable[[], int]:
     """Load a service now and return the body that runs it in a forked child.
 
-    The child gets the configuration that this director started with: a service that is killed
-    while somebody edits the file comes back with what the others run.
+    The child gets the configuration that this director started with, but for the keys of the last
+    reload: a service that is killed while somebody edits the file comes back with what the others
+    run.
 
     Raises:
         MachineError: the service is not installed.
@@ -95,7 +148,7 @@ def service_body(service: str, arguments: list[str], cluster: Cluster) -> Callab
         raise MachineError(f"{service} is not installed: no module {error.name}") from error
 
     def body() -> int:
-        use_cluster(cluster)
+        use_cluster(configuration.cluster)
         return int(module.main(arguments))
 
     return body

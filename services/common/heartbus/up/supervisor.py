@@ -68,9 +68,12 @@ class Supervisor:
         *,
         stop_order: tuple[str, ...],
         watchdog_s: float = WATCHDOG_S,
+        reload: Callable[[], tuple[str, ...]] | None = None,
     ) -> None:
+        """``reload``: reads the configuration anew on SIGHUP; returns which children get one."""
         self._children = children
         self._watchdog_s = watchdog_s
+        self._reload = reload
         self._stop_order = [
             next(child for child in children if child.name == name) for name in stop_order
         ]
@@ -232,6 +235,11 @@ class Supervisor:
                         self._signal(child, signal.SIGKILL)
                 self._log.info("director.stopping", signal=signal.Signals(number).name)
                 self._stop(EXIT_OK)
+            elif number == signal.SIGHUP and self._reload is not None:
+                told = self._reload()
+                for child in self._children:
+                    if child.name in told:
+                        self._signal(child, signal.SIGHUP)
             elif number == signal.SIGHUP:
                 self._log.warning("reload.ignored", reason="restart to apply a new configuration")
 

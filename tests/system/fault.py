@@ -1,0 +1,81 @@
+"""A settled pair of directors, and what is asserted of it from the moment of a fault on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Final
+
+from tests.lab.network import wait_until
+from tests.lab.pairs import HeartbusPair
+
+SLACK_S: Final = 2.0
+"""For a machine that is busy with other things: bounds are of seconds, not of how fast it is."""
+
+
+class Fault:
+    """A settled pair, and what is asserted of it from the moment of a fault on."""
+
+    def __init__(self, pair: HeartbusPair) -> None:
+        self.pair = pair
+        self.active = pair.settle()
+        self.standby = pair.other(self.active)
+        now_s = time.monotonic()
+        pair.witness.forget(before_s=now_s)
+        pair.client.forget(before_s=now_s - 1.0)
+        self.since_s = time.monotonic()
+        self.heard = {name: len(o.events) for name, o in pair.observers.items()}
+
+    def host(self, name: str) -> str:
+        return self.pair.hosts[name].name
+
+    def wait_until_held_by(self, *names: str, within_s: float) -> float:
+        """Wait for exactly these directors; return the seconds it took."""
+        wanted = [self.host(name) for name in names]
+        return self.pair.witness.wait_for(wanted, timeout_s=within_s + SLACK_S)
+
+    def wait_until_answered_by(self, name: str) -> None:
+        """Wait until the client is answered and this director alone answers ARP."""
+        since_s = time.monotonic()
+        self.pair.client.wait_for_answer(after_s=since_s, timeout_s=5.0)
+        mac = self.pair.links[name].mac
+        wait_until(
+            lambda: bool(self.pair.witness.answering(since_s=since_s)),
+            timeout_s=5.0,
+            what="somebody answers ARP",
+        )
+        assert self.pair.witness.answering(since_s=since_s) == {mac}
+
+    def stays(self, *, for_s: float) -> None:
+        """Watch for a while that the active director holds the VIP alone, without a gap."""
+        ends_s = time.monotonic() + for_s
+        while time.monotonic() < ends_s:
+            assert self.pair.witness.holders() == [self.host(self.active)]
+            time.sleep(0.01)  # the sampling period, bounded by ``for_s``
+        assert self.moves() == []
+        self.wait_until_answered_by(self.active)
+        silence = self.pair.client.silence(from_s=self.since_s, until_s=time.monotonic())
+        assert silence.longest_s - silence.own_late_s < 0.5
+
+    def moves(self) -> list[str]:
+        """Return the hosts to which the VIP came since the fault."""
+        return [hold.host for hold in self.pair.witness.holds(since_s=self.since_s)]
+
+    def on_two_s(self) -> float:
+        """Return for how long both had it since the fault, as kernels or as ARP shows it."""
+        until_s = time.monotonic()
+        return max(
+            self.pair.witness.on_two_s(since_s=self.since_s, until_s=until_s),
+            self.pair.witness.answered_by_two_s(since_s=self.since_s, until_s=until_s),
+        )
+
+    def mend(self) -> None:
+        """Put right what a test has broken."""
+        for name, link in self.pair.links.items():
+            link.heal()
+            if self.pair.processes[name].returncode is not None:
+                self.pair.clear(name)
+                self.pair.start(name)
+            for pid in self.pair.pids(name):
+                os.kill(pid, signal.SIGCONT)
