@@ -10,6 +10,7 @@ from pathlib import Path
 
 from heartbus import log
 from heartbus.events import HeldGroup, HoldStatus, VipState
+from heartbus.icmp import Address
 from heartbus.model import (
     AddressResource,
     Authentication,
@@ -25,7 +26,6 @@ from heartbus.model import (
 )
 from heartbus.testing import MemoryBus, MemoryHub
 from heartbus_membership import leases as files
-from heartbus_membership.icmp import Address
 from heartbus_membership.links import Links, Received
 from heartbus_membership.service import MembershipService
 from heartbus_membership.snapshot import LinkCondition

@@ -12,10 +12,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from heartbus.events import PingNodeDown, PingNodeUp, PingNodeView, PingStatus
+from heartbus.icmp import WHAT_TO_DO, Address
 from heartbus.model import Membership, PingNode, Timers
 from heartbus.testing import MemoryBus, MemoryHub
 from heartbus_membership import pinging
-from heartbus_membership.icmp import WHAT_TO_DO, Address
 from heartbus_membership.pinging import Pinger
 from heartbus_membership.pingnodes import Reach
 from tests.membership.fakes import KEYS, FakeIcmp, until

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from heartbus_membership import echo
+from heartbus import icmp_echo as echo
 from tests.lab.network import Host, Lab, Link, Process, wait_until
 
 pytestmark = pytest.mark.netns

@@ -25,11 +25,11 @@ from heartbus.events import (
     PingNodeUp,
     PingStatus,
 )
+from heartbus.icmp import Address
 from heartbus.model import PingNode, ScriptResource
 from heartbus_membership import leases as files
 from heartbus_membership import pinging
 from heartbus_membership import service as shell
-from heartbus_membership.icmp import Address
 from heartbus_membership.signing import Keyring
 from heartbus_membership.wire import decode
 from tests.membership.fakes import (

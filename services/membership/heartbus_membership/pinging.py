@@ -20,8 +20,8 @@ import structlog
 
 from heartbus.bus import Bus
 from heartbus.events import PingNodeView
+from heartbus.icmp import Address, Icmp, IcmpSockets, resolve
 from heartbus.model import Membership
-from heartbus_membership.icmp import Address, Icmp, IcmpSockets, resolve
 from heartbus_membership.pingnodes import PingNodeEvent, PingNodes, Reach, stall_s
 
 LOOK_UP_TIMEOUT_S: Final = 5.0

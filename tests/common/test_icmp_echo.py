@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from heartbus_membership import echo
-from heartbus_membership.echo import IPV4, IPV6, OPEN_MAX, Family, Questions, Reply
+from heartbus import icmp_echo as echo
+from heartbus.icmp_echo import IPV4, IPV6, OPEN_MAX, Family, Questions, Reply
 
 FAMILIES = [IPV4, IPV6]
 ROUTER = "192.0.2.1"

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from heartbus_membership import echo
+from heartbus import icmp_echo as echo
 
 RECEIVE_BYTES: Final = 512
 """Our answers have 96 bytes with the longest IPv4 header; what is longer is not ours."""
@@ -44,7 +44,7 @@ _AT_IDENTIFIER: Final = 4
 
 REFUSED: Final = frozenset({errno.EPERM, errno.EACCES})
 WHAT_TO_DO: Final = (
-    "asking ping nodes needs CAP_NET_RAW: run as root, or with AmbientCapabilities=CAP_NET_RAW, or "
+    "ICMP echo needs CAP_NET_RAW: run as root, or with AmbientCapabilities=CAP_NET_RAW, or "
     "let net.ipv4.ping_group_range include our group"
 )
 
