@@ -8,7 +8,7 @@ import pytest
 
 from heartbus.events import Health
 from heartbus.model import Check, CheckService, CheckType, HttpMethod, TransportProtocol
-from heartbus_checker.targets import CheckPlan, Exchange, TargetError, plan_checks
+from heartbus_checker.targets import CheckPlan, TargetError, plan_checks
 
 from .builders import connect_check, http_check, real_server, virtual_service
 
@@ -76,13 +76,13 @@ def test_a_connect_check_ignores_what_it_does_not_say() -> None:
         ),
     )
     (target,) = plan_checks(services).targets
-    assert (target.exchange, target.timeout_s) == (Exchange.CONNECT, 3.0)
+    assert (target.check, target.timeout_s) == (Check(type=CheckType.CONNECT), 3.0)
 
 
 def test_request_and_receive_of_a_real_server_override_the_services() -> None:
     own = real_server("192.0.2.12", request="/mine", receive="My Page")
     plan = plan_checks((virtual_service(real_server(), own),))
-    assert [(t.request, t.receive) for t in plan.targets] == [
+    assert [(t.check.request, t.check.receive) for t in plan.targets] == [
         ("/.testpage", "Test Page"),
         ("/mine", "My Page"),
     ]
@@ -125,7 +125,6 @@ def test_some_verdicts_need_no_probe(check: Check, health: Health, words: str) -
             ),
             "udp:192.0.2.110:53.*connect needs TCP",
         ),
-        (virtual_service(real_server(request="http://192.0.2.1/x", receive="x")), "whole URL"),
         (
             virtual_service(real_server(), real_server(request="/x", receive="x")),
             "192.0.2.11:80 is listed twice",

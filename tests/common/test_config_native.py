@@ -428,9 +428,9 @@ GROUP = '[[groups]]\nname = "g"\npreferred = "a"\n'
             "virtual_services[0].check.type: negotiate needs a service to speak;",
         ),
         (
-            VIRTUAL + 'protocol = "udp"\n',
-            0,
-            "virtual_services[0].check.type: udp services cannot be checked by this version;",
+            VIRTUAL + 'protocol = "udp"\ncheck = { type = "connect" }\n',
+            3,
+            "virtual_services[0].check.type: a udp service has nothing to connect to; allowed is",
         ),
         (
             VIRTUAL + 'check = { receive = "a(" }\n',

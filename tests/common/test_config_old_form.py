@@ -559,11 +559,14 @@ def section(*lines: str, port: str = "80", before: str = "") -> str:
         (section("service=http", port="8080"), "service", CheckService.HTTP),
         (section(port="8080"), "type", CheckType.ON),
         (section("service=none"), "type", CheckType.ON),
-        (section("service=ftp"), "type", CheckType.CONNECT),
-        (section(port="143"), "type", CheckType.CONNECT),
-        (section("checktype=ping"), "type", CheckType.CONNECT),
-        (section("checktype=3"), "type", CheckType.NEGOTIATE),
-        (section("protocol=udp"), "type", CheckType.ON),
+        (section("service=ftp"), "service", CheckService.FTP),
+        (section(port="143"), "service", CheckService.IMAP),
+        (section("checktype=ping"), "type", CheckType.PING),
+        (section("checktype=ping", "checkcount=3"), "attempts", 3),
+        (section("checktype=3"), "type", CheckType.COMBINED),
+        (section("checktype=3"), "connects", 3),
+        (section("checktype=0"), "type", CheckType.NEGOTIATE),
+        (section("protocol=udp", "checktype=connect"), "type", CheckType.PING),
         (section("checkport=8080"), "port", 8080),
         (section('request="x.html"'), "request", "/x.html"),
         (section('request="/x?u=http://y"'), "request", "/x?u=http://y"),
@@ -774,19 +777,73 @@ def test_services_do_not_stay_in_the_table_unless_told(tmp_path: Path) -> None:
             " services; the service is left out",
         ),
         (
-            section("service=imap"),
-            "warning l.cf:2: service: known to ldirectord, not used by this version: imap checks;"
-            " checked by TCP connect",
+            section("service=pop"),
+            "note l.cf:2: service: without login the greeting of the server is awaited; ldirectord"
+            " passes with nothing listening",
         ),
         (
             section(port="21"),
-            "warning l.cf:1: virtual: known to ldirectord, not used by this version: ftp checks"
-            " (which the port implies); checked by TCP connect",
+            "note l.cf:1: virtual: without receive the server must accept the login; ldirectord"
+            " passes with nothing listening",
+        ),
+        (
+            section("service=dns", 'request="www.x.org"', "real=10.0.0.1:53 gate"),
+            "note l.cf:2: service: without receive any address in the answer passes; with"
+            " ldirectord none does",
+        ),
+        (
+            section("service=mysql", 'login="x"'),
+            "note l.cf:2: service: no request: 'SELECT 1' is asked; ldirectord counts every real"
+            " server as down",
+        ),
+        (
+            section("service=pgsql", 'request="SELECT 1"'),
+            "error l.cf:2: service: missing; pgsql asks who logs in",
+        ),
+        (
+            section("service=radius", 'login="x"'),
+            "error l.cf:2: service: missing; radius needs login and secret",
+        ),
+        (
+            section("service=https", "virtualhost=x.org"),
+            "note l.cf:2: service: the certificate is not verified, as in ldirectord and"
+            " virtualhost is sent as SNI; the TOML form has tls.verify",
+        ),
+        (
+            section("service=ldap", "checktimeout=2", "negotiatetimeout=3"),
+            "note l.cf:2: service: bounded by negotiatetimeout; ldirectord takes checktimeout here",
+        ),
+        (
+            section("checktype=connect", "protocol=udp"),
+            "note l.cf:2: checktype: a udp service has nothing to connect to: ping, as in"
+            " ldirectord",
         ),
         (
             section("checktype=external"),
-            "warning l.cf:2: checktype: known to ldirectord, not used by this version: external"
-            " checks; taken as connect",
+            "note l.cf:2: checktype: no checkcommand: /bin/true is run, as in ldirectord; it always"
+            " passes",
+        ),
+        (
+            section("checktype=external", "checkcommand=/bin/sh -c true"),
+            "note l.cf:3: checkcommand: the program is /bin/sh, the words after it are its first"
+            " arguments; ldirectord takes the whole value as the name of the program",
+        ),
+        (
+            section("checktype=external", 'checkcommand="true"'),
+            "error l.cf:3: checkcommand: 'true' is not allowed; allowed is an absolute path",
+        ),
+        (
+            section("checktype=external", "checkcommand=/no/such"),
+            "warning l.cf:3: checkcommand: no program '/no/such' here; on a director without it no"
+            " verdict changes",
+        ),
+        (
+            section(r'receive="a(?{die})"'),
+            "error l.cf:2: receive: 'a(?{die})' cannot be translated: (?{ } runs Perl code",
+        ),
+        (
+            section('login="x"'),
+            "warning l.cf:2: login: without effect: a negotiate http check does not use it",
         ),
         (
             section("checktype=conect"),

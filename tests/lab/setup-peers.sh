@@ -2,8 +2,9 @@
 # Fetches Debian packages and unpacks them under build/lab/root, with the libraries that this
 # machine lacks. Nothing is installed, so nothing starts by itself.
 #
-#     setup-peers.sh PACKAGE PROGRAM WHY     PROGRAM: a path in the package, with a leading slash
+#     setup-peers.sh PACKAGE PROGRAM WHY [MORE…]     PROGRAM: a path, with a leading slash
 #
+# MORE: packages that are unpacked beside it (its plugins, its data), each with its libraries.
 # Prints the LD_LIBRARY_PATH that the program needs. Asks the network nothing if it is there.
 set -eu
 
@@ -12,6 +13,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 package=$1
 program=$2
 why=$3
+shift 3
 root=build/lab/$package
 archives=$root.archives
 
@@ -48,7 +50,10 @@ if ! [ -e "$root$program" ]; then
         if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo apt-get update -q >&2; fi
         fetch "$package" || fail "apt-get could not fetch $package; try: apt-get download $package"
     }
-    dpkg-deb -x "$archives/${package}"_*.deb "$root.new"
+    for more in "$@"; do
+        fetch "$more" || fail "apt-get could not fetch $more, which $package needs"
+    done
+    for archive in "$archives"/*.deb; do dpkg-deb -x "$archive" "$root.new"; done
     for _round in 1 2 3 4; do
         libraries=$(wanted_libraries)
         [ -n "$libraries" ] || break

@@ -20,9 +20,10 @@ from heartbus.log import RateLimit, logger
 from heartbus.runner import Context
 
 from .probes import Probe, ProbeResult
+from .probes.combined import AlternatingProbe
 from .probes.deadline import Deadlines
-from .probes.factory import make_probes
-from .probes.pattern import PatternError
+from .probes.factory import ProbeError, make_probes
+from .probes.ping import Pings
 from .probes.stream import Streams
 from .schedule import CONCURRENT_MAX, ProbeSchedule
 from .targets import CheckPlan, TargetError, plan_checks
@@ -118,7 +119,9 @@ class Checker:
                 self._say_inconclusive(result)
             self._arm()
 
-        self._deadlines.begin(self._probes[number], timeout_s=target.timeout_s, finished=finished)
+        probe = self._probes[number]
+        timeout_s = probe.timeout_s if isinstance(probe, AlternatingProbe) else target.timeout_s
+        self._deadlines.begin(probe, timeout_s=timeout_s, finished=finished)
 
     def _announce(self, changes: list[Change]) -> None:
         for change in changes:
@@ -141,18 +144,23 @@ async def check_real_servers(context: Context) -> None:
 
     """
     loop = asyncio.get_running_loop()
-    streams = Streams(loop)
+    streams, pings = Streams(loop), Pings()
+
+    def drain() -> None:
+        streams.drain()
+        pings.drain()
+
     try:
         try:
             plan = plan_checks(context.cluster.virtual_services)
-            probes = make_probes(plan, streams=streams, node=context.node)
-        except (TargetError, PatternError) as error:
+            probes = make_probes(plan, streams=streams, node=context.node, pings=pings)
+        except (TargetError, ProbeError) as error:
             raise ConfigError.plain(f"{context.cluster.source}: {error}") from error
         checker = Checker(
             plan,
             probes,
             bus=context.bus,
-            deadlines=Deadlines(loop, drain=streams.drain),
+            deadlines=Deadlines(loop, drain=drain),
             rng=random.Random(),
             concurrent_max=affordable_probes(),
         )
@@ -167,6 +175,7 @@ async def check_real_servers(context: Context) -> None:
             checker.close()
     finally:
         streams.close()
+        pings.close()
 
 
 def affordable_probes() -> int:

@@ -7,18 +7,16 @@ equal targets share one probe, in whatever number of virtual services they are l
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
 
+from heartbus.config.values import is_url
 from heartbus.events import Health
 from heartbus.model import (
     Check,
     CheckService,
     CheckType,
     Endpoint,
-    HttpMethod,
     RealServer,
     RealServerName,
     Seconds,
@@ -26,35 +24,30 @@ from heartbus.model import (
     VirtualService,
     VirtualServiceName,
 )
-
-WELL_KNOWN_PORTS: Final = {CheckService.HTTP: 80, CheckService.SMTP: 25}
-"""Checked where neither checkport nor the real server names a port."""
+from heartbus.model_checks import PATH_ONLY, UDP_ALWAYS, UDP_SERVICES, WELL_KNOWN_PORTS, bare, uses
 
 
 class TargetError(ValueError):
     """A check that cannot be carried out; the message names the virtual service."""
 
 
-class Exchange(enum.StrEnum):
-    """What a probe does with a target."""
-
-    CONNECT = "connect"
-    HTTP = "http"
-    SMTP = "smtp"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One distinct thing to probe. Fields that its exchange does not use have their default."""
+    """One distinct thing to probe.
 
-    exchange: Exchange
+    ``check`` is bare: fields that do not change what is asked have their default. ``udp``: asked by
+    UDP. ``timeout_s`` bounds the check, ``connect_timeout_s`` the connect checks of a combined one.
+    ``arguments`` follow those of an external command. ``fast_interval_s``: see Check.
+    """
+
     endpoint: Endpoint
+    check: Check
     timeout_s: Seconds
     interval_s: Seconds
-    http_method: HttpMethod = HttpMethod.GET
-    request: str = ""
-    receive: str | None = None
-    virtualhost: str | None = None
+    fast_interval_s: Seconds | None = None
+    connect_timeout_s: Seconds | None = None
+    udp: bool = False
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,51 +135,72 @@ def _without_probe(check: Check) -> tuple[Health, str] | None:
             return Health.UNKNOWN, "checktype=off: never checked and never activated"
         case CheckType.NEGOTIATE if check.service is CheckService.NONE:
             return Health.UP, "checktype=negotiate with service=none: up without a check"
-        case CheckType.NEGOTIATE | CheckType.CONNECT:
+        case _:
             return None
+
+
+_WITHOUT_PORT = (CheckType.PING, CheckType.EXTERNAL, CheckType.EXTERNAL_PERL, CheckType.FILE)
 
 
 def _target(service: VirtualService, real_server: RealServer) -> Target:
     check = service.check
     port = check.port or real_server.endpoint.port or WELL_KNOWN_PORTS.get(check.service)
-    if not port:
+    if not port and check.type not in _WITHOUT_PORT:
         raise TargetError(
             f"virtual service {service.name}: real server {real_server.name} has no port to check; "
             "name one with checkport"
         )
-    endpoint = Endpoint(address=real_server.endpoint.address, port=port)
-    if check.type is CheckType.CONNECT:
-        if service.protocol is TransportProtocol.UDP:
+    address = real_server.endpoint.address
+    negotiated = check.type in (CheckType.NEGOTIATE, CheckType.COMBINED)
+    target = Target(
+        endpoint=Endpoint(address=address, port=0 if check.type is CheckType.PING else port or 0),
+        check=_asked(service.name, check, real_server),
+        timeout_s=check.negotiate_timeout_s if negotiated else check.connect_timeout_s,
+        interval_s=check.interval_s,
+        fast_interval_s=check.fast_interval_s,
+    )
+    udp = service.protocol is TransportProtocol.UDP
+    match check.type:
+        case CheckType.CONNECT if udp:
             raise TargetError(
                 f"virtual service {service.name}: checktype=connect needs TCP and the service is "
-                "UDP; use negotiate, on or off"
+                "UDP; use ping, negotiate, on or off"
             )
-        return Target(
-            exchange=Exchange.CONNECT,
-            endpoint=endpoint,
-            timeout_s=check.connect_timeout_s,
-            interval_s=check.interval_s,
-        )
-    if check.service is CheckService.SMTP:
-        return Target(
-            exchange=Exchange.SMTP,
-            endpoint=endpoint,
-            timeout_s=check.negotiate_timeout_s,
-            interval_s=check.interval_s,
-        )
-    request = check.request if real_server.request is None else real_server.request
-    if "://" in request.split("?")[0]:
+        case CheckType.PING:
+            # Every attempt has the whole timeout, as in ldirectord.
+            return replace(target, timeout_s=check.connect_timeout_s * check.attempts)
+        case CheckType.EXTERNAL | CheckType.EXTERNAL_PERL if check.addresses:
+            return replace(target, arguments=_arguments(service, real_server))
+        case CheckType.COMBINED:
+            return replace(target, connect_timeout_s=check.connect_timeout_s)
+        case CheckType.NEGOTIATE:
+            asked_by_udp = check.service in UDP_ALWAYS or (udp and check.service in UDP_SERVICES)
+            return replace(target, udp=asked_by_udp)
+        case _:
+            return target
+
+
+def _asked(service: VirtualServiceName, check: Check, real_server: RealServer) -> Check:
+    """Return the check as this real server is asked: its own request and receive count."""
+    own = bare(check)
+    used = uses(check)
+    if real_server.request is not None and "request" in used:
+        own = replace(own, request=real_server.request)
+    if "request" in used and own.service in PATH_ONLY and is_url(own.request):
         raise TargetError(
-            f"virtual service {service.name}: request {request!r} is a whole URL; give the path, "
+            f"virtual service {service}: request {own.request!r} is a whole URL; give the path, "
             "and the host name with virtualhost"
         )
-    return Target(
-        exchange=Exchange.HTTP,
-        endpoint=endpoint,
-        timeout_s=check.negotiate_timeout_s,
-        interval_s=check.interval_s,
-        http_method=check.http_method,
-        request=request,
-        receive=(check.receive if real_server.receive is None else real_server.receive) or None,
-        virtualhost=check.virtualhost,
+    if real_server.receive is not None and "receive" in used:
+        own = replace(own, receive=real_server.receive)
+    return own
+
+
+def _arguments(service: VirtualService, real_server: RealServer) -> tuple[str, ...]:
+    """Return what ldirectord gives to a check command."""
+    return (
+        service.endpoint.address,
+        str(service.endpoint.port),
+        real_server.endpoint.address,
+        str(real_server.endpoint.port),
     )

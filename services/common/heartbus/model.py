@@ -15,6 +15,12 @@ from heartbus.guards import Fence as Fence
 from heartbus.guards import FenceAction as FenceAction
 from heartbus.guards import FenceOption as FenceOption
 from heartbus.guards import SupervisedClient as SupervisedClient
+from heartbus.model_checks import Check as Check
+from heartbus.model_checks import CheckService as CheckService
+from heartbus.model_checks import CheckType as CheckType
+from heartbus.model_checks import HttpMethod as HttpMethod
+from heartbus.model_checks import Page as Page
+from heartbus.model_checks import Tls as Tls
 
 Seconds = float
 
@@ -58,30 +64,6 @@ class Scheduler(enum.StrEnum):
     MH = "mh"
 
 
-class CheckType(enum.StrEnum):
-    """How a real server is checked; ldirectord ``checktype``."""
-
-    NEGOTIATE = "negotiate"
-    CONNECT = "connect"
-    ON = "on"
-    OFF = "off"
-
-
-class CheckService(enum.StrEnum):
-    """What a negotiate check speaks; ldirectord ``service``."""
-
-    HTTP = "http"
-    SMTP = "smtp"
-    NONE = "none"
-
-
-class HttpMethod(enum.StrEnum):
-    """ldirectord ``httpmethod``."""
-
-    GET = "GET"
-    HEAD = "HEAD"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Endpoint:
     """An IP address in canonical text and a port (0: any)."""
@@ -96,31 +78,6 @@ class Endpoint:
     def text(self) -> str:
         """``address:port`` without brackets."""
         return f"{self.address}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """How the real servers of a virtual service are checked; times in seconds.
-
-    ``port`` None means the port of the real server. ``receive`` is a regular expression that is
-    searched anywhere in the answer; None accepts any good answer. ``connect_timeout_s`` bounds
-    connect checks, ``negotiate_timeout_s`` negotiate checks (ldirectord checktimeout and
-    negotiatetimeout). ``fall`` equal failures in a row make an up server down (failurecount),
-    ``rise`` equal passes make a down server up.
-    """
-
-    type: CheckType = CheckType.NEGOTIATE
-    service: CheckService = CheckService.NONE
-    port: int | None = None
-    request: str = "/"
-    receive: str | None = None
-    virtualhost: str | None = None
-    http_method: HttpMethod = HttpMethod.GET
-    connect_timeout_s: Seconds = 5.0
-    negotiate_timeout_s: Seconds = 30.0
-    interval_s: Seconds = 10.0
-    rise: int = 1
-    fall: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

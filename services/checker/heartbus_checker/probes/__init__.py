@@ -19,13 +19,14 @@ class ProbeResult:
     """How one check ended; ``took_s`` in seconds.
 
     ``conclusive`` False: this machine could not even ask (no descriptor, no memory), which says
-    nothing of the server.
+    nothing of the server. ``weight``: what the server itself asks for, None where it says nothing.
     """
 
     passed: bool
     reason: str
     took_s: float
     conclusive: bool = True
+    weight: int | None = None
 
 
 Finished = Callable[[ProbeResult], None]
@@ -56,6 +57,7 @@ class Outcome:
 
     passed: bool
     reason: str
+    weight: int | None = None
 
 
 class Conversation(Protocol):

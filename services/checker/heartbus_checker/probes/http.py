@@ -1,12 +1,13 @@
-"""HTTP check: one request, a 2xx answer, the expected text in its body.
+"""HTTP check: one request, an accepted status, the expected text or digest of its body.
 
-Sans-I/O; ``stream`` does the rest. ldirectord ``service=http``; RFC 9112 for the messages. Unlike
-ldirectord it does not follow redirects (the reason says where to), sends the port in ``Host``
-where it is not 80, and reads a bounded answer.
+Sans-I/O; ``stream`` does the rest. ldirectord ``service=http``, keepalived HTTP_GET; RFC 9112 for
+the messages. Unlike ldirectord it does not follow redirects (the reason says where to), sends the
+port in ``Host`` where it is not the usual one, and reads a bounded answer.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -30,6 +31,9 @@ _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _LOCATION = re.compile(rb"\nlocation[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_STATUSES_DEFAULT: Final = ((200, 299),)
+_WEIGHT = re.compile(rb"[ \t]*([0-9]{1,5})[ \t]*")
+WEIGHT_MAX: Final = 65535
 _TARGET_SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 """Left as written in a request target; anything else, blanks above all, is percent-encoded."""
 
@@ -42,9 +46,12 @@ class HttpRequest:
     """What is asked and what is expected; made once per target.
 
     ``host``: value of the Host header, None for the address. ``receive`` None accepts any body.
+    ``statuses``: accepted codes, as ranges; none: 200 to 299. ``digest``: MD5 or SHA-256 of the
+    body, in hexadecimal. ``weight_header``: a field whose number is the weight. ``proxy``: the
+    server is asked as a proxy, for a whole URL. ``usual_port`` is left out of ``Host``.
     """
 
-    __slots__ = ("head", "label", "message", "receive")
+    __slots__ = ("digest", "head", "label", "message", "receive", "statuses", "weight_field")
 
     def __init__(
         self,
@@ -54,18 +61,44 @@ class HttpRequest:
         request: str = "/",
         host: str | None = None,
         receive: ReceivePattern | None = None,
+        statuses: tuple[tuple[int, int], ...] = (),
+        digest: str | None = None,
+        weight_header: str | None = None,
+        proxy: bool = False,
+        usual_port: int = 80,
     ) -> None:
-        path = quote(request if request.startswith("/") else f"/{request}", safe=_TARGET_SAFE)
+        address = _host(endpoint, usual_port)
+        whole = "://" in request.split("?")[0]
+        if proxy and not whole:
+            request = (
+                f"http://{_host(endpoint, 80)}{request if request[:1] == '/' else f'/{request}'}"
+            )
+        elif not proxy and not request.startswith("/"):
+            request = f"/{request}"
+        path = quote(request, safe=_TARGET_SAFE)
+        if proxy:
+            address = path.partition("://")[2].partition("/")[0]
         self.label = f"{method} {path}"
         self.head = method is HttpMethod.HEAD
         self.receive = receive
+        self.digest = digest
+        self.statuses = statuses or _STATUSES_DEFAULT
+        self.weight_field = (
+            None
+            if weight_header is None
+            else re.compile(rb"\n%b[ \t]*:([^\r\n]*)" % re.escape(weight_header.encode()), re.I)
+        )
         self.message = (
             f"{method} {path} HTTP/1.1\r\n"
-            f"Host: {host or _host(endpoint)}\r\n"
+            f"Host: {host or address}\r\n"
             f"User-Agent: heartbus/{__version__}\r\n"
             "Accept: */*\r\n"
             "Connection: close\r\n\r\n"
         ).encode()
+
+    def accepts(self, code: bytes) -> bool:
+        """Return whether this status passes."""
+        return any(low <= int(code) <= high for low, high in self.statuses)
 
     def conversation(self) -> HttpConversation:
         """Begin anew."""
@@ -82,6 +115,7 @@ class HttpConversation:
         "_request",
         "_searched",
         "_status",
+        "_weight",
         "_wire_bytes",
     )
 
@@ -91,6 +125,7 @@ class HttpConversation:
         self._searched = 0
         self._interim_bytes = 0
         self._status = ""
+        self._weight: int | None = None
         self._wire_bytes = 0
         self._body: _Body | None = None
 
@@ -155,18 +190,30 @@ class HttpConversation:
             break
         phrase = "OK" if status[2] == b"OK" else excerpt(status[2] or b"")[1:-1].strip()
         self._status = f"{code.decode()} {phrase}".rstrip()
-        if code[:1] != b"2":
+        if not self._request.accepts(code):
             location = _LOCATION.search(header) if code[:1] == b"3" else None
             where = f" to {excerpt(location[1])}, which is not followed" if location else ""
             return self._failed(f"{self._status}{where}")
+        if self._request.weight_field is not None:
+            self._weight = self._asked_weight(self._request.weight_field, header)
         received.clear()
         self._body = self._expected_body(header, code)
         return self._take(self._body, rest)
 
+    def _asked_weight(self, field: re.Pattern[bytes], header: bytes) -> int | None:
+        """Return the weight that the server asks for; one that is no number fails the check."""
+        found = field.search(header)
+        if found is None:
+            return None
+        number = _WEIGHT.fullmatch(found[1])
+        if number is None or int(number[1]) > WEIGHT_MAX:
+            raise _MalformedError(f"{self._status}, a weight that is none: {excerpt(found[1])}")
+        return int(number[1])
+
     def _expected_body(self, header: bytes, code: bytes) -> _Body:
         """Return how the body is delimited, RFC 9112 section 6.3."""
-        keep = self._request.receive is not None
-        if self._request.head or code in (b"204", b"205"):
+        keep = self._request.receive is not None or self._request.digest is not None
+        if self._request.head or code in (b"204", b"205", b"304"):
             return _Sized(0, keep=False)
         coding = _CODING.search(header)
         if coding is not None:
@@ -188,13 +235,13 @@ class HttpConversation:
 
     def _judge(self, body: _Body) -> Outcome:
         pattern = self._request.receive
+        if self._request.digest is not None and (wrong := self._wrong_digest(body)) is not None:
+            return self._failed(f"{self._status}, {wrong}")
         if pattern is None:
-            return Outcome(passed=True, reason=f"{self._request.label}: {self._status}")
+            return self._passed("")
         problem = pattern.problem(bytes(body.kept[:BODY_BYTES_MAX]))
         if problem is None:
-            return Outcome(
-                passed=True, reason=f"{self._request.label}: {self._status}, as expected"
-            )
+            return self._passed(", as expected")
         if self._request.head:
             what = "a HEAD request brings no body: "
         elif not body.kept:
@@ -202,6 +249,20 @@ class HttpConversation:
         else:
             what = f"a body of {body.length} bytes {excerpt(body.kept)}, "
         return self._failed(f"{self._status}, {what}{problem}")
+
+    def _wrong_digest(self, body: _Body) -> str | None:
+        wanted = self._request.digest or ""
+        if body.length > BODY_BYTES_MAX:
+            return f"a body of more than {BODY_BYTES_MAX} bytes, too much for a digest"
+        kind = "md5" if len(wanted) == 32 else "sha256"
+        found = hashlib.new(kind, body.kept, usedforsecurity=False).hexdigest()
+        if found == wanted:
+            return None
+        return f"a body of {body.length} bytes with the {kind} digest {found} instead of {wanted}"
+
+    def _passed(self, how: str) -> Outcome:
+        reason = f"{self._request.label}: {self._status}{how}"
+        return Outcome(passed=True, reason=reason, weight=self._weight)
 
     def _failed(self, reason: str) -> Outcome:
         return Outcome(passed=False, reason=f"{self._request.label}: {reason}")
@@ -318,6 +379,6 @@ class _Chunked:
         return f"after {self.length} bytes"
 
 
-def _host(endpoint: Endpoint) -> str:
+def _host(endpoint: Endpoint, usual_port: int) -> str:
     address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    return address if endpoint.port == 80 else f"{address}:{endpoint.port}"
+    return address if endpoint.port == usual_port else f"{address}:{endpoint.port}"

@@ -10,6 +10,8 @@ from typing import Final
 
 import regex  # type: ignore[import-untyped]  # ships no types
 
+from heartbus.perl_pattern import translated
+
 SEARCH_CPU_S_MAX: Final = 0.1
 """CPU time for one search; an honest pattern takes microseconds for a page."""
 
@@ -26,7 +28,7 @@ class ReceivePattern:
     def __init__(self, text: str) -> None:
         self.text = text
         try:
-            self._regex = regex.compile(text.encode())
+            self._regex = regex.compile(translated(text).encode())
         except (regex.error, ValueError, OverflowError, RecursionError) as error:
             raise PatternError(f"{text!r} is not a regular expression: {error}") from error
 

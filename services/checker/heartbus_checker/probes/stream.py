@@ -302,7 +302,11 @@ class Exchange:
             reason = f"{outcome.reason}{join}{duration(took_s)}" if join else outcome.reason
             finished(
                 ProbeResult(
-                    passed=outcome.passed, reason=reason, took_s=took_s, conclusive=conclusive
+                    passed=outcome.passed,
+                    reason=reason,
+                    took_s=took_s,
+                    conclusive=conclusive,
+                    weight=outcome.weight,
                 )
             )
 

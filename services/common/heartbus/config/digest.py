@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from heartbus.model import Cluster, Fence, ResourceGroup, SavedRulesResource
+from heartbus.model import Cluster, Fence, ResourceGroup, SavedRulesResource, VirtualService
 
 DIGEST_HEX_DIGITS: Final = 16
 
@@ -120,7 +120,15 @@ def _public(cluster: Cluster) -> Cluster:
         resource_path=(),
         membership=membership,
         groups=tuple(_without_paths(group) for group in cluster.groups),
+        virtual_services=tuple(_without_passwords(s) for s in cluster.virtual_services),
     )
+
+
+def _without_passwords(service: VirtualService) -> VirtualService:
+    if not service.check.password and not service.check.secret:
+        return service
+    check = dataclasses.replace(service.check, password="", secret="")
+    return dataclasses.replace(service, check=check)
 
 
 def _without_secrets(fence: Fence) -> Fence:

@@ -223,14 +223,16 @@ class _Reader:
         self._flat = indent == 0
 
     def _store(self, row: Directive, value: str, settings: Settings, place: Place) -> None:
-        if row.trailing_text or (row.quotes is Quotes.OPTIONAL and '"' not in value):
+        unquoted = row.quotes is Quotes.OPTIONAL and '"' not in value
+        if row.trailing_text or (unquoted and not row.whole):
             value, _, rest = value.partition(" ")
             if rest.strip():
                 self._report.warning(place, f"{shown(rest.strip())} after the value is left out")
         try:
             parsed = row.value(quoted_value(value, row.quotes))
         except BadValueError as error:
-            self._report.error(place, str(error))
+            words = 'allowed is text in double quotes: "text"' if row.secret else str(error)
+            self._report.error(place, words)
             return
         if row.note is not None:
             self._report.note(place, row.note)

@@ -29,36 +29,15 @@ from heartbus.config.values import (
     whole_seconds,
     yes_no,
 )
-from heartbus.model import ForwardingMethod, HttpMethod, Scheduler, TransportProtocol
+from heartbus.model import CheckService, ForwardingMethod, HttpMethod, Scheduler, TransportProtocol
 
 REAL_RANGE_MAX: Final = 1024
 """Servers of one ``real=A->B`` line."""
 
 CHECKTYPES: Final = ("connect", "negotiate", "ping", "off", "on", "external", "external-perl")
 
-SERVICE_BY_PORT: Final[dict[int, str]] = {
-    # ldirectord: what a negotiate check speaks when no service= line says it.
-    21: "ftp",
-    25: "smtp",
-    53: "dns",
-    80: "http",
-    110: "pop",
-    119: "nntp",
-    143: "imap",
-    389: "ldap",
-    443: "https",
-    587: "submission",
-    636: "ldaps",
-    993: "imaps",
-    995: "pops",
-    1521: "oracle",
-    1812: "radius",
-    3128: "http_proxy",
-    3306: "mysql",
-    5060: "sip",
-    5432: "pgsql",
-}
-SERVICES: Final = (*dict.fromkeys(SERVICE_BY_PORT.values()), "none", "simpletcp")
+SERVICES: Final = tuple(CheckService)[: tuple(CheckService).index(CheckService.NONE) + 1]
+"""What ldirectord speaks; the rest is asked for in the TOML form."""
 
 FIREWALL_MARK: Final = "firewall-mark services"
 
@@ -128,6 +107,12 @@ class Settings:
     checkport: Setting[int] | None = None
     request: Setting[str] | None = None
     receive: Setting[str] | None = None
+    checkcommand: Setting[str] | None = None
+    checkcount: Setting[int] | None = None
+    login: Setting[str] | None = None
+    passwd: Setting[str] | None = None
+    database: Setting[str] | None = None
+    secret: Setting[str] | None = None
     httpmethod: Setting[HttpMethod] | None = None
     virtualhost: Setting[str] | None = None
     scheduler: Setting[Scheduler] | None = None
@@ -155,6 +140,7 @@ class Directive:
     """One row. ``value`` reads the text; ``sets`` is a field of Settings (a list is added to).
 
     ``trailing_text``: ldirectord takes the first word and ignores what follows.
+    ``whole``: blanks are part of a value without quotes. ``secret``: the value is never shown.
     ``note`` is said when the directive is loaded and this version does not act on it yet.
     """
 
@@ -164,6 +150,8 @@ class Directive:
     sets: str
     quotes: Quotes = Quotes.NONE
     trailing_text: bool = False
+    whole: bool = False
+    secret: bool = False
     note: str | None = None
 
 
@@ -351,6 +339,26 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         Directive(
             name="receive", where=Where.VIRTUAL, value=str, sets="receive", quotes=Quotes.REQUIRED
         ),
+        Directive(
+            name="checkcommand",
+            where=Where.VIRTUAL,
+            value=str,
+            sets="checkcommand",
+            quotes=Quotes.OPTIONAL,
+            whole=True,
+        ),
+        Directive(name="checkcount", where=Where.BOTH, value=count, sets="checkcount"),
+        *(
+            Directive(
+                name=name,
+                where=Where.VIRTUAL,
+                value=str,
+                sets=name,
+                quotes=Quotes.REQUIRED,
+                secret=name in ("passwd", "secret"),
+            )
+            for name in ("login", "passwd", "database", "secret")
+        ),
         Directive(name="httpmethod", where=Where.VIRTUAL, value=_httpmethod, sets="httpmethod"),
         Directive(
             name="virtualhost",
@@ -380,11 +388,8 @@ DIRECTIVES: Final[dict[str, Directive]] = {
 
 UNUSED: Final[dict[str, tuple[Where, str]]] = {
     "callback": (Where.GLOBAL, "subscribe to config.applied instead"),
-    "checkcommand": (Where.VIRTUAL, "no external checks yet"),
-    "checkcount": (Where.BOTH, "only ping checks used it"),
     "cleanstop": (Where.BOTH, "stopping leaves the table as it is"),
     "comment": (Where.VIRTUAL, "only used in mails"),
-    "database": (Where.VIRTUAL, "no database checks yet"),
     "emailalert": (Where.BOTH, "no mails yet"),
     "emailalertfreq": (Where.BOTH, "no mails yet"),
     "emailalertfrom": (Where.GLOBAL, "no mails yet"),
@@ -394,15 +399,12 @@ UNUSED: Final[dict[str, tuple[Where, str]]] = {
     "fallbackcommand": (Where.BOTH, "subscribe to virtualservice.down instead"),
     "load": (Where.VIRTUAL, "nor by ldirectord"),
     "logfile": (Where.GLOBAL, "logs go to standard error"),
-    "login": (Where.VIRTUAL, "no checks that log in yet"),
     "maintenancedir": (Where.GLOBAL, "no maintenance files yet"),
     "monitorfile": (Where.VIRTUAL, "subscribe to realserver.> instead"),
     "ops": (Where.VIRTUAL, "no one-packet scheduling yet"),
-    "passwd": (Where.VIRTUAL, "no checks that log in yet"),
     "readdquiescent": (Where.GLOBAL, "servers are never added before their first check passed"),
     "real6": (Where.VIRTUAL, "no IPv6 services yet"),
     "schedflags": (Where.VIRTUAL, "no scheduler flags yet"),
-    "secret": (Where.VIRTUAL, "no radius checks yet"),
     "servicename": (Where.VIRTUAL, "only used in mails"),
     "smtp": (Where.BOTH, "no mails yet"),
     "supervised": (Where.GLOBAL, "services always stay in the foreground"),

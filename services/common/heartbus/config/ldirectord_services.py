@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from heartbus.config import ldirectord_checks
 from heartbus.config.ldirectord import LdirectordFile
+from heartbus.config.ldirectord_checks import own_request
 from heartbus.config.ldirectord_directives import (
-    SERVICE_BY_PORT,
     Fallback,
     Section,
     Settings,
@@ -17,11 +18,9 @@ from heartbus.config.ldirectord_directives import (
 )
 from heartbus.config.report import Path, Place, Report, Setting
 from heartbus.model import (
-    Check,
     CheckService,
     CheckType,
     Endpoint,
-    HttpMethod,
     RealServer,
     Scheduler,
     SorryServer,
@@ -29,9 +28,6 @@ from heartbus.model import (
     VirtualService,
 )
 
-CHECKTIMEOUT_DEFAULT_S: Final = 5
-NEGOTIATETIMEOUT_DEFAULT_S: Final = 30
-CHECKINTERVAL_DEFAULT_S: Final = 10
 DNS_PORT: Final = 53
 
 
@@ -58,7 +54,8 @@ def services(content: LdirectordFile, group: str, report: Report) -> list[Settin
 def _note_redirects(section: Section, service: VirtualService, report: Report) -> None:
     """Say what a check that any good answer passed for ldirectord does otherwise here."""
     check = service.check
-    if (check.type, check.service) != (CheckType.NEGOTIATE, CheckService.HTTP) or check.receive:
+    asked = check.type in (CheckType.NEGOTIATE, CheckType.COMBINED)
+    if not asked or check.service not in ldirectord_checks.HTTP_SERVICES or check.receive:
         return
     if any(server.receive is None for server in service.real_servers):
         own = section.settings
@@ -85,9 +82,18 @@ def _parts(section: Section, service: VirtualService, defaults: Settings) -> dic
     own = section.settings
     parts: dict[Path, Place] = {}
     for path, setting in (
+        (("check",), own.service or own.checktype),
         (("check", "request"), own.request),
         (("check", "receive"), own.receive),
         (("check", "port"), own.checkport),
+        (("check", "service"), own.service),
+        (("check", "type"), own.checktype),
+        (("check", "command"), own.checkcommand),
+        (("check", "login"), own.login),
+        (("check", "password"), own.passwd),
+        (("check", "database"), own.database),
+        (("check", "secret"), own.secret),
+        (("check", "virtualhost"), own.virtualhost),
         (("fallback",), own.fallback or defaults.fallback),
     ):
         if setting is not None:
@@ -113,13 +119,14 @@ def _service(
     if own.netmask is not None and own.persistent_s is None:
         report.warning(own.netmask.place, "without persistent it has no effect, as in ldirectord")
     persistent_s = own.persistent_s.value if own.persistent_s else None
+    check = ldirectord_checks.check(section, address.port, protocol, defaults, report)
     return VirtualService(
         protocol=protocol,
         endpoint=Endpoint(address=address.address, port=address.port),
         scheduler=own.scheduler.value if own.scheduler else Scheduler.WRR,
-        real_servers=_real_servers(own, address, report),
+        real_servers=_real_servers(own, address, check.service, report),
         sorry_server=_sorry_server(own.fallback or defaults.fallback, address),
-        check=_check(section, address, protocol, defaults, report),
+        check=check,
         quiescent=quiescent.value if quiescent else False,
         persistence_timeout_s=persistent_s,
         persistence_netmask=own.netmask.value if own.netmask and persistent_s else None,
@@ -127,7 +134,9 @@ def _service(
     )
 
 
-def _real_servers(own: Settings, address: VirtualAddress, report: Report) -> tuple[RealServer, ...]:
+def _real_servers(
+    own: Settings, address: VirtualAddress, spoken: CheckService, report: Report
+) -> tuple[RealServer, ...]:
     servers: dict[Endpoint, RealServer] = {}
     for setting in own.reals:
         real = setting.value
@@ -143,7 +152,7 @@ def _real_servers(own: Settings, address: VirtualAddress, report: Report) -> tup
                 endpoint=endpoint,
                 forwarding=real.forwarding,
                 weight=real.weight,
-                request=real.request,
+                request=own_request(real.request, spoken),
                 receive=real.receive or None,
             )
     return tuple(servers.values())
@@ -156,110 +165,4 @@ def _sorry_server(setting: Setting[Fallback] | None, address: VirtualAddress) ->
     return SorryServer(
         endpoint=Endpoint(address=fallback.address, port=fallback.port or address.port),
         forwarding=fallback.forwarding,
-    )
-
-
-def _check(
-    section: Section,
-    address: VirtualAddress,
-    protocol: TransportProtocol,
-    defaults: Settings,
-    report: Report,
-) -> Check:
-    own = section.settings
-    type_, service = _check_type(section, address, protocol, report)
-    interval = defaults.checkinterval_s
-    if own.checkinterval_s is not None:
-        if defaults.fork is not None and defaults.fork.value:
-            interval = own.checkinterval_s
-        else:
-            report.warning(
-                own.checkinterval_s.place,
-                "left out here, as in ldirectord without fork=yes; the global one counts",
-            )
-    falls = own.failurecount or defaults.failurecount
-    return Check(
-        type=type_,
-        service=service,
-        port=own.checkport.value if own.checkport else None,
-        request=own.request.value if own.request else "/",
-        receive=(own.receive.value or None) if own.receive else None,
-        virtualhost=own.virtualhost.value if own.virtualhost else None,
-        http_method=own.httpmethod.value if own.httpmethod else HttpMethod.GET,
-        connect_timeout_s=_first(
-            own.checktimeout_s,
-            own.negotiatetimeout_s,
-            defaults.checktimeout_s,
-            defaults.negotiatetimeout_s,
-            default_s=CHECKTIMEOUT_DEFAULT_S,
-        ),
-        negotiate_timeout_s=_first(
-            own.negotiatetimeout_s,
-            own.checktimeout_s,
-            defaults.negotiatetimeout_s,
-            defaults.checktimeout_s,
-            default_s=NEGOTIATETIMEOUT_DEFAULT_S,
-        ),
-        interval_s=float(interval.value if interval else CHECKINTERVAL_DEFAULT_S),
-        fall=falls.value if falls else 1,
-    )
-
-
-def _first(*settings: Setting[int] | None, default_s: int) -> float:
-    return float(next((s.value for s in settings if s is not None), default_s))
-
-
-def _check_type(
-    section: Section, address: VirtualAddress, protocol: TransportProtocol, report: Report
-) -> tuple[CheckType, CheckService]:
-    """Return what this version does for checktype and service; less than asked with a warning."""
-    own = section.settings
-    written = own.checktype.value if own.checktype else "negotiate"
-    service = own.service.value if own.service else SERVICE_BY_PORT.get(address.port, "none")
-    at = (own.checktype or own.service or Setting(value="", place=section.place)).place
-    if written in ("on", "off"):
-        return CheckType(written), _spoken(service)
-    if written not in ("negotiate", "connect"):
-        kind = "combined" if written.isdecimal() else written
-        instead = "negotiate" if written.isdecimal() else "connect"
-        report.warning(
-            at,
-            f"known to ldirectord, not used by this version: {kind} checks; taken as {instead}",
-        )
-        written = instead
-    if protocol is TransportProtocol.UDP:
-        report.warning(
-            at,
-            "known to ldirectord, not used by this version: checks of udp services; every real"
-            " server counts as up",
-        )
-        return CheckType.ON, CheckService.NONE
-    if written == "connect":
-        return CheckType.CONNECT, _spoken(service)
-    if service == "none":
-        report.note(
-            at,
-            "negotiate without a service always passes, as in ldirectord: every real server counts"
-            " as up; checktype=connect would test the port",
-        )
-        return CheckType.ON, CheckService.NONE
-    if _spoken(service) is CheckService.NONE:
-        place = (own.service or Setting(value="", place=section.place)).place
-        report.warning(place, _not_spoken(place, service))
-        return CheckType.CONNECT, CheckService.NONE
-    return CheckType.NEGOTIATE, _spoken(service)
-
-
-def _spoken(service: str) -> CheckService:
-    try:
-        return CheckService(service)
-    except ValueError:
-        return CheckService.NONE
-
-
-def _not_spoken(place: Place, service: str) -> str:
-    implied = "" if place.directive == "service" else " (which the port implies)"
-    return (
-        f"known to ldirectord, not used by this version: {service} checks{implied};"
-        " checked by TCP connect"
     )

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from heartbus.config import native_checks
 from heartbus.config.ipvsadm_rules import WEIGHT_MAX
 from heartbus.config.toml_table import Table
-from heartbus.config.values import endpoint, netmask, virtual_host
+from heartbus.config.values import endpoint, netmask
 from heartbus.model import (
-    Check,
-    CheckService,
-    CheckType,
     Endpoint,
     ForwardingMethod,
-    HttpMethod,
     RealServer,
     Scheduler,
     SorryServer,
@@ -24,10 +21,6 @@ from heartbus.model import (
     VirtualService,
 )
 
-SERVICE_BY_PORT: Final = {25: CheckService.SMTP, 80: CheckService.HTTP}
-"""What is spoken to real servers when nothing is said, as in ldirectord."""
-
-RESULTS_MAX: Final = 1000
 PERSISTENCE_MAX_S: Final = 2**31 - 1
 
 
@@ -46,7 +39,7 @@ def virtual_service(table: Table) -> VirtualService | None:
     group = table.text("group", str)
     servers = [_real_server(server) for server in table.tables("real_servers")]
     port = address.port if address is not None else 0
-    check = _check(table.table("check"), port, protocol)
+    check = native_checks.check(table.table("check"), port, protocol)
     table.close()
     if address is None:
         return None
@@ -92,44 +85,3 @@ def _real_server(table: Table) -> RealServer | None:
         request=request,
         receive=receive or None,
     )
-
-
-def _check(table: Table, port: int, protocol: TransportProtocol) -> Check:
-    """Return the check; what is not said follows from the port, as in ldirectord."""
-    default = Check()
-    service = table.choice("service", CheckService)
-    if service is None:
-        service = SERVICE_BY_PORT.get(port, CheckService.NONE)
-    type_ = table.choice("type", CheckType)
-    if type_ is None:
-        spoken = service is not CheckService.NONE
-        type_ = CheckType.NEGOTIATE if spoken else CheckType.CONNECT
-    elif type_ is CheckType.NEGOTIATE and service is CheckService.NONE:
-        table.report.error(
-            table.at("type"),
-            'negotiate needs a service to speak; allowed is service = "http" or "smtp", or'
-            ' type = "connect"',
-        )
-    if protocol is TransportProtocol.UDP and type_ in (CheckType.NEGOTIATE, CheckType.CONNECT):
-        table.report.error(
-            table.at("type"),
-            'udp services cannot be checked by this version; allowed is type = "on"',
-        )
-    connect_timeout_s = table.seconds("connect_timeout")
-    negotiate_timeout_s = table.seconds("negotiate_timeout")
-    check = Check(
-        type=type_,
-        service=service,
-        port=table.integer("port", 1, 65535),
-        request=table.text("request", str) or default.request,
-        receive=table.text("receive", str) or None,
-        virtualhost=table.text("virtualhost", virtual_host),
-        http_method=table.choice("http_method", HttpMethod) or default.http_method,
-        connect_timeout_s=connect_timeout_s or default.connect_timeout_s,
-        negotiate_timeout_s=negotiate_timeout_s or default.negotiate_timeout_s,
-        interval_s=table.seconds("interval") or default.interval_s,
-        rise=table.integer("rise", 1, RESULTS_MAX) or default.rise,
-        fall=table.integer("fall", 1, RESULTS_MAX) or default.fall,
-    )
-    table.close()
-    return check

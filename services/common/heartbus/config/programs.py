@@ -1,4 +1,4 @@
-"""Looks for the programs and users that membership will need: clients beside it, fence commands.
+"""Looks for the programs and users that membership will need, and for what checks need.
 
 One file serves all directors, so what is missing here may be right elsewhere: a warning. What is
 here and cannot be started is an error.
@@ -10,6 +10,7 @@ import os
 import pwd
 import stat
 
+from heartbus.config.check_libraries import check_libraries
 from heartbus.config.group_files import Search
 from heartbus.config.report import Place, Places, Report, shown
 from heartbus.model import Cluster
@@ -17,6 +18,7 @@ from heartbus.model import Cluster
 
 def check_programs(cluster: Cluster, search: Search, places: Places, report: Report) -> None:
     """Report programs that are missing or cannot be started, and users that are unknown."""
+    check_libraries(cluster, search, places, report)
     for index, client in enumerate(cluster.membership.clients):
         place = places.at("membership", "clients", index, "command")
         if client.built_in:

@@ -11,11 +11,10 @@ from typing import Final
 
 import msgspec
 
+from heartbus.config.show_checks import check_in_words
 from heartbus.model import (
     AddressResource,
-    Check,
     CheckedServicesResource,
-    CheckType,
     Cluster,
     Fence,
     HeartbeatLink,
@@ -64,13 +63,18 @@ def redacted(cluster: Cluster) -> dict[str, object]:
         for link, plain in zip(built.links, membership["links"], strict=True)
     ]
     document["membership"] = membership
-    groups = msgspec.to_builtins(cluster.groups)
+    groups, services = msgspec.to_builtins(cluster.groups), []
     for group, plain in zip(cluster.groups, groups, strict=True):
         plain["resources"] = [
             {"kind": RESOURCE_KINDS[type(resource)], **fields}
             for resource, fields in zip(group.resources, plain["resources"], strict=True)
         ]
     document["groups"] = groups
+    for service in msgspec.to_builtins(cluster.virtual_services):
+        for key in ("password", "secret"):
+            service["check"][key] = REDACTED if service["check"][key] else ""
+        services.append(service)
+    document["virtual_services"] = services
     return document
 
 
@@ -164,7 +168,7 @@ def _service(service: VirtualService) -> Iterator[str]:
     yield f"Virtual service {service.name}"
     yield _row("  scheduler", str(service.scheduler))
     yield _row("  group", service.group or "(none: served on every director)")
-    yield _row("  check", _check(service.check))
+    yield _row("  check", check_in_words(service.check))
     yield _row(
         "  failed servers",
         "stay with weight 0 (quiescent)" if service.quiescent else "leave the table",
@@ -185,25 +189,6 @@ def _service(service: VirtualService) -> Iterator[str]:
 
 def _sorry_server(server: SorryServer) -> str:
     return f"{server.endpoint} {server.forwarding}"
-
-
-def _check(check: Check) -> str:
-    if check.type is CheckType.ON:
-        return "none: every real server counts as up"
-    if check.type is CheckType.OFF:
-        return "none: no real server is used"
-    port = "" if check.port is None else f" to port {check.port}"
-    each = f", every {check.interval_s:g} s, rise {check.rise}, fall {check.fall}"
-    if check.type is CheckType.CONNECT:
-        return f"TCP connect{port} within {check.connect_timeout_s:g} s{each}"
-    what = "banner and greeting"
-    if check.service == "http":
-        what = f"{check.http_method} {check.request}"
-        if check.virtualhost is not None:
-            what += f" of {check.virtualhost}"
-    if check.receive is not None:
-        what += f" must match {check.receive!r}"
-    return f"{check.service}{port}: {what}, within {check.negotiate_timeout_s:g} s{each}"
 
 
 def _resource(resource: Resource) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import warnings
 from collections.abc import Callable
 from typing import Final
 
@@ -18,14 +17,12 @@ from heartbus.config.diagnostics import Diagnostic
 from heartbus.config.ha_cf import BAUD_RATES
 from heartbus.config.ipvsadm_rules import WEIGHT_MAX
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown
-from heartbus.config.values import is_host_name, is_url
+from heartbus.config.validate_checks import check_rules
+from heartbus.config.values import is_host_name
 from heartbus.model import (
     RTPRIO_DEFAULT,
     AddressResource,
     AuthMethod,
-    Check,
-    CheckService,
-    CheckType,
     Cluster,
     Endpoint,
     ForwardingMethod,
@@ -34,7 +31,6 @@ from heartbus.model import (
     VirtualService,
 )
 
-RECEIVE_CHARS_MAX: Final = 1000
 GROUP_NAME_CHARS_MAX: Final = 255
 DEADTIME_PER_KEEPALIVE: Final = 2
 """Heartbeat: deadtime must be above this many keepalives, or one lost packet is a death."""
@@ -50,11 +46,6 @@ PING_MEMBERS_MAX: Final = 128
 
 GUARDS_MAX: Final = 64
 """Fences, and programs beside membership: each program has a place in every snapshot."""
-
-HTTP_CHECK: Final = (CheckType.NEGOTIATE, CheckService.HTTP)
-"""The one check that sends ``request``."""
-
-PATTERN_SIGNS: Final = frozenset("\\.^$*+?{}[]|()")
 
 Rule = Callable[[Cluster, Places, Report], None]
 
@@ -400,7 +391,7 @@ def _services(cluster: Cluster, places: Places, report: Report) -> None:
             )
         _endpoint(service.endpoint, at("address"), report)
         _real_servers(service, index, places, report)
-        _check(service.check, index, places, report)
+        check_rules(service, index, places, report)
         _held(cluster, service, index, places, report)
 
 
@@ -436,59 +427,9 @@ def _real_servers(service: VirtualService, index: int, places: Places, report: R
                 f"{real.name}: with {real.forwarding} a packet keeps its port, so clients reach"
                 f" port {service.endpoint.port}; only masq can change it",
             )
-        _request(real.request, service.check, at("request"), report)
-        _receive(real.receive, at("receive"), report)
     if service.sorry_server is not None:
         place = places.at("virtual_services", index, "fallback")
         _endpoint(service.sorry_server.endpoint, place, report)
-
-
-def _check(check: Check, index: int, places: Places, report: Report) -> None:
-    at = functools.partial(places.at, "virtual_services", index, "check")
-    if check.port is not None and not 1 <= check.port <= 65535:
-        report.error(at("port"), f"{check.port} is not allowed; allowed is 1 to 65535")
-    for name, value in (("rise", check.rise), ("fall", check.fall)):
-        if value < 1:
-            report.error(at(name), f"{value} is not allowed; allowed is 1 or more")
-    _request(check.request, check, at("request"), report)
-    _receive(check.receive, at("receive"), report)
-
-
-def _request(request: str | None, check: Check, place: Place, report: Report) -> None:
-    if request is None or (check.type, check.service) != HTTP_CHECK or not is_url(request):
-        return
-    report.error(
-        place,
-        f"{shown(request)} is a whole URL, which this version does not ask for; allowed is a path"
-        " such as /.testpage: the real server and its port (or checkport) are asked, virtualhost"
-        " gives the host name",
-    )
-
-
-def _receive(pattern: str | None, place: Place, report: Report) -> None:
-    if pattern is None or not PATTERN_SIGNS.intersection(pattern):
-        return
-    if len(pattern) > RECEIVE_CHARS_MAX:
-        report.error(
-            place,
-            f"{len(pattern)} characters are too many for a pattern; allowed is"
-            f" {RECEIVE_CHARS_MAX} at most",
-        )
-        return
-    # Only a pattern with signs needs the library: most have none, and importing it costs time at
-    # the start of every service.
-    import regex  # type: ignore[import-untyped]  # ships no types
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            regex.compile(pattern.encode())  # bytes, as the checker does: the rules differ
-    except (regex.error, OverflowError, RecursionError, ValueError) as error:
-        report.error(
-            place,
-            f"{shown(pattern)} is no regular expression ({shown(str(error))[1:-1]});"
-            " allowed are Perl's",
-        )
 
 
 def _held(
