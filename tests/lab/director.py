@@ -18,7 +18,7 @@ from typing import Final
 from heartbus import log
 from heartbus.runner import known_node, load_cluster, name_process
 from heartbus.up import nats_server
-from heartbus.up.director import STOP_ORDER, Configuration, service_body
+from heartbus.up.director import STOP_ORDER, WITNESS_SERVICES, Configuration, service_body
 from heartbus.up.supervisor import Child, Supervisor, exec_body
 
 SERVICES: Final = ("membership", "vip", "checker")
@@ -46,9 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"--state-dir={options.state_dir}",
     ]
     server = exec_body([str(nats_server.find_program()), "-c", str(conf)])
+    is_witness = any(node == witness.name for witness in cluster.witnesses)
     children = [
         Child(name="nats-server", body=server, notifies=False),
-        *(Child(name=name, body=service_body(name, arguments, configuration)) for name in SERVICES),
+        *(
+            Child(name=name, body=service_body(name, arguments, configuration))
+            for name in (WITNESS_SERVICES if is_witness else SERVICES)
+        ),
     ]
     running = {child.name for child in children}
     order = tuple(name for name in STOP_ORDER if name in running)

@@ -31,6 +31,7 @@ from tests.lab.witness import Witness
 
 VIP: Final = "192.0.2.100"
 NAMES: Final = ("one", "two")
+VOTER: Final = "three"
 START_MAX_S: Final = 30.0
 SETTLE_MAX_S: Final = 30.0
 STOP_MAX_S: Final = 30.0
@@ -55,7 +56,7 @@ class Pair(abc.ABC):
         self, lab: Lab, label: str, *, detection_s: float, period_s: float, echo_period_s: float
     ) -> None:
         self.label, self.detection_s, self.period_s = label, detection_s, period_s
-        lan = lab.switch(f"lan-{label}"[:15])
+        self.lan = lan = lab.switch(f"lan-{label}"[:15])
         self.hosts = {name: lab.host(f"{label}-{name}", hostname=name) for name in NAMES}
         self.links = {
             name: lab.attach(host, lan, "eth0", f"192.0.2.{number}/24")
@@ -212,8 +213,14 @@ class HeartbusPair(Pair):
         timers: Timers | None = None,
         echo_period_s: float = ECHO_PERIOD_S,
         environment: Mapping[str, str] | None = None,
+        settings: str = "",
+        voter: bool = False,
     ) -> None:
-        """``timers`` None: those of a configuration that says nothing about them."""
+        """``timers`` None: those of a configuration that says nothing about them.
+
+        ``settings``: lines for the section [membership]. ``voter``: a third host, a witness that
+        runs membership alone and votes.
+        """
         times = timers or TIMER_PROFILES["lan"]
         super().__init__(
             lab,
@@ -222,22 +229,25 @@ class HeartbusPair(Pair):
             period_s=times.keepalive_s,
             echo_period_s=echo_period_s,
         )
-        self._timers = timers
+        self._text = _heartbus_toml(timers, settings, voter=voter)
         self._environment = environment
-        self.configs = {name: lab.directory / f"{label}-{name}.toml" for name in NAMES}
+        if voter:
+            self.hosts[VOTER] = lab.host(f"{label}-{VOTER}", hostname=VOTER)
+            self.links[VOTER] = lab.attach(self.hosts[VOTER], self.lan, "eth0", "192.0.2.3/24")
+        self.configs = {name: lab.directory / f"{label}-{name}.toml" for name in self.hosts}
         self.observers = {name: Observer(host) for name, host in self.hosts.items()}
 
     def _prepare(self, stack: contextlib.ExitStack) -> None:
         for config in self.configs.values():
             config.touch(mode=0o600)
-            config.write_text(_heartbus_toml(self._timers))
+            config.write_text(self._text)
         for observer in self.observers.values():
             stack.enter_context(observer)
 
     def _start_both(self) -> None:
-        for name in NAMES:  # together: one alone waits for the other for initdead
+        for name in self.hosts:  # together: one alone waits for the others for initdead
             self._launch(name)
-        for name in NAMES:
+        for name in self.hosts:
             self._wait_until_ready(name)
 
     def start(self, name: str) -> None:
@@ -273,7 +283,8 @@ class HeartbusPair(Pair):
             if state is None or not state.settled or state.groups[0].holder != self.other(name):
                 return False
             if not all(
-                d.ready and (d.name != subject or d.status is DirectorStatus.ALIVE)
+                (d.ready or d.witness)
+                and (d.name not in (subject, VOTER) or d.status is DirectorStatus.ALIVE)
                 for d in state.directors
             ):
                 return False
@@ -281,7 +292,7 @@ class HeartbusPair(Pair):
         return held is not None and held.groups[0].status is HoldStatus.RELEASED
 
 
-def _heartbus_toml(timers: Timers | None) -> str:
+def _heartbus_toml(timers: Timers | None, settings: str, *, voter: bool) -> str:
     times = "" if timers is None else (
         f"keepalive = {timers.keepalive_s:.6g}\nwarntime = {timers.warntime_s:.6g}\n"
         f"deadtime = {timers.deadtime_s:.6g}\ninitdead = {timers.initdead_s:.6g}\n"
@@ -290,8 +301,9 @@ def _heartbus_toml(timers: Timers | None) -> str:
         f'[[directors]]\nname = "{name}"\naddress = "192.0.2.{number}"\n'
         for number, name in enumerate(NAMES, 1)
     )
+    witness = f'[[witnesses]]\nname = "{VOTER}"\naddress = "192.0.2.3"\n' if voter else ""
     return (
-        f"{directors}[membership]\n{times}"
+        f"{directors}{witness}[membership]\n{times}{settings}"
         '[[membership.links]]\nkind = "bcast"\ninterface = "eth0"\n'
         "[membership.authentication]\nsigning_key = 1\n"
         '[[membership.authentication.keys]]\nid = 1\nsecret = "a-secret-of-sixteen-or-more"\n'
