@@ -486,8 +486,8 @@ def test_a_secret_may_be_any_bytes(tmp_path: Path) -> None:
         ),
         (
             "1 sha256 x\n",
-            "error authkeys: auth: no line says which key signs; allowed is auth and the number of"
-            " a key line",
+            "error authkeys:1: auth: no line says which key signs; allowed is auth and the number"
+            " of a key line",
         ),
         ("auth 2\n1 sha256 x\n", "error authkeys:1: auth: there is no key 2; allowed is 1"),
         (

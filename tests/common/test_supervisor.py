@@ -22,6 +22,7 @@ class Supervised:
         with (directory / "stderr").open("wb") as stderr:
             program = [sys.executable, "-m", "tests.common.supervised", str(watchdog_s)]
             self.popen = subprocess.Popen([*program, str(directory), *names], stderr=stderr)
+        self.stderr = directory / "stderr"
 
     def lines(self, name: str, word: str) -> list[int]:
         """Return the pids that noted this word, in order."""
@@ -99,12 +100,19 @@ def test_children_stop_one_after_the_other_in_the_given_order(directory: Path) -
     assert supervised.order("stopped") == ["three", "two", "one"]
 
 
-@pytest.mark.parametrize(("name", "code"), [("broken-config", 2), ("broken-machine", 3)])
-def test_a_child_that_cannot_run_here_stops_the_whole_director(
-    directory: Path, name: str, code: int
+@pytest.mark.parametrize(
+    ("name", "code", "last"),
+    [
+        ("broken-config", 2, "broken-config cannot run here: see its log"),
+        ("broken-machine", 3, "broken-machine cannot run here: no flux capacitor:; buy one"),
+    ],
+)
+def test_a_child_that_cannot_run_here_stops_the_whole_director_and_the_last_line_says_why(
+    directory: Path, name: str, code: int, last: str
 ) -> None:
     supervised = Supervised(directory, "one", name)
     assert supervised.popen.wait(20) == code
+    assert supervised.stderr.read_text().splitlines()[-1] == f"heartbus up: {last}"
     assert len(supervised.lines(name, "started")) == 1
     assert all(gone(pid) for pid in supervised.lines("one", "started"))
 

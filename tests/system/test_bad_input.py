@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,9 +27,11 @@ WRONG_DEADTIME = r"\S+/ha\.cf:6: deadtime: 'soon' is not allowed; allowed is a t
 COMMANDS = (*([str(BIN / name)] for name in SERVICES), [str(BIN / "heartbus"), "up"])
 
 
-def run(command: Sequence[str], directory: Path, config: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], directory: Path, config: Path, *, node: str = NODE
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*command, *arguments(directory, config)],
+        [*command, *arguments(directory, config, node=node)],
         capture_output=True,
         text=True,
         timeout=30,
@@ -37,10 +39,10 @@ def run(command: Sequence[str], directory: Path, config: Path) -> subprocess.Com
     )
 
 
-def arguments(directory: Path, config: Path) -> list[str]:
+def arguments(directory: Path, config: Path, *, node: str = NODE) -> list[str]:
     return [
         f"--config={config}",
-        f"--node={NODE}",
+        f"--node={node}",
         f"--runtime-dir={directory / 'run'}",
         f"--state-dir={directory / 'state'}",
     ]
@@ -82,15 +84,67 @@ def test_config_check_names_file_line_directive_and_what_is_allowed(broken: Path
     assert re.fullmatch(WRONG_DEADTIME, done.stderr), done.stderr
 
 
-def test_an_unknown_node_is_told_which_there_are(classic: Path) -> None:
-    done = subprocess.run(
-        [BIN / "heartbus-checker", f"--config={classic}", "--node=nobody"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def edited(file: str, old: str, new: str) -> Callable[[Path], None]:
+    """Return what replaces a line of a file by another; the line must be there."""
+
+    def edit(config: Path) -> None:
+        text = (config / file).read_text()
+        assert old in text
+        (config / file).write_text(text.replace(old, new))
+
+    return edit
+
+
+KEY = "1 sha1 key-for-sha1-any-text-you-want"
+WRONG = {
+    "method": (edited("authkeys", "1 sha1", "1 sha512"), "authkeys:2: 1: 'sha512' is no method;"),
+    "not a key": (edited("authkeys", KEY, "oops"), "authkeys:2: key: neither an auth line nor a"),
+    "no secret": (edited("authkeys", KEY, "1 sha1"), "authkeys:2: 1: "),
+    "no auth": (edited("authkeys", "auth 1\n", ""), "authkeys:1: auth: no line says which key"),
+    "other auth": (edited("authkeys", "auth 1", "auth 2"), "authkeys:1: auth: there is no key 2"),
+    "readable": (lambda config: (config / "authkeys").chmod(0o644), "authkeys: mode 644: "),
+    "deadtime": (
+        edited("ha.cf", "deadtime 30", "deadtime 4"),
+        "ha.cf:6: deadtime: 4 s is not above 2 x keepalive (2 s); allowed is more than 4 s",
+    ),
+    "initdead": (
+        edited("ha.cf", "initdead 120", "initdead 29"),
+        "ha.cf:7: initdead: 29 s is below deadtime; allowed is 30 s or more",
+    ),
+    "node": (
+        edited("haresources", "linuxha1.linux-ha.org", "linuxha9"),
+        "haresources:1: linuxha9: 'linuxha9' is no node of ha.cf; allowed is linuxha1.linux-ha.org",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_membership_cannot_use_is_refused_with_file_line_and_rule(
+    tmp_path: Path, classic: Path, what: str
+) -> None:
+    edit, words = WRONG[what]
+    edit(classic)
+    done = run([str(BIN / "heartbus-membership")], tmp_path, classic)
     assert done.returncode == EXIT_CONFIG
-    assert "known: linuxha1.linux-ha.org, linuxha2.linux-ha.org" in done.stderr
+    (line, *_more) = done.stderr.splitlines()
+    assert line.startswith(f"{classic}/{words}"), done.stderr
+    assert "allowed is" in line
+    assert "key-for-sha1" not in done.stderr, "a secret is shown"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: " ".join(words).rpartition("/")[2])
+def test_a_host_that_is_none_of_the_nodes_is_told_where_they_are_named(
+    tmp_path: Path, classic: Path, command: list[str]
+) -> None:
+    done = run(command, tmp_path, classic, node="linuxha3.linux-ha.org")
+    assert done.returncode == EXIT_CONFIG
+    assert done.stderr == (
+        f"{classic}/ha.cf:12: node: 'linuxha3.linux-ha.org' is none of the directors; allowed is "
+        "linuxha1.linux-ha.org, linuxha2.linux-ha.org: say which one this is with --node NAME, "
+        "or add this host here; did you mean linuxha2.linux-ha.org or linuxha1.linux-ha.org?\n"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_port_in_use_is_one_line_that_says_what_to_do(tmp_path: Path, classic: Path) -> None:
@@ -149,7 +203,9 @@ def without_privilege(host: Host, command: Sequence[str]) -> subprocess.Complete
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("name", ["heartbus-membership", "heartbus-vip", "heartbus-ipvs-agent"])
+@pytest.mark.parametrize(
+    "name", ["heartbus-membership", "heartbus-vip", "heartbus-ipvs-agent", "heartbus up"]
+)
 def test_a_missing_privilege_is_one_line_that_says_what_to_do(
     lab: Lab, tmp_path: Path, classic: Path, name: str
 ) -> None:
@@ -157,10 +213,12 @@ def test_a_missing_privilege_is_one_line_that_says_what_to_do(
     lan = lab.switch("lan")
     lab.attach(host, lan, "eth0", "192.168.7.101/24")
     lab.attach(host, lan, "eth1", "10.0.0.1/24")
-    done = without_privilege(host, [str(BIN / name), *arguments(tmp_path, classic)])
+    program, *words = name.split()
+    done = without_privilege(host, [str(BIN / program), *words, *arguments(tmp_path, classic)])
     assert done.returncode == EXIT_MACHINE, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith(f"{name}: ")]
-    assert len(said) == 1, done.stderr
+    assert said == done.stderr.splitlines()[-1:], done.stderr
+    assert "a defect" not in done.stderr, "it is none of ours"
     assert re.search(r"CAP_NET|ip_vs", said[0]), said[0]
     assert "Traceback" not in done.stderr
     assert not addresses.holds(host, "192.168.7.110")

@@ -20,10 +20,20 @@ from typing import Any, Final
 
 import pytest
 
+from heartbus import codec, subjects
 from heartbus.config import load
 from heartbus.config.digest import config_digest
-from heartbus.events import GroupGranted, MembershipState, NodeDead, NodeLate, NodeLeft
+from heartbus.events import (
+    GroupGranted,
+    MembershipState,
+    Message,
+    NodeDead,
+    NodeLate,
+    NodeLeft,
+    VipState,
+)
 from heartbus.observer import ClusterView
+from tests.common.samples import sample_envelope
 from tests.lab.network import Host, Lab, wait_until
 from tests.lab.pairs import NAMES, HeartbusPair
 from tests.system.fault import SLACK_S, Fault
@@ -259,6 +269,55 @@ def _flood(recorded: list[bytes], rng: random.Random) -> tuple[int, Counter[str]
             next_s += 0.01  # five thousand a second: what a busy network could do by accident
             time.sleep(max(0.0, next_s - time.monotonic()))
     return sent, own
+
+
+def test_garbage_on_the_bus_ends_no_process_and_changes_nothing(fault: Fault) -> None:
+    """On every subject that the services listen to: no map, no message, half a message."""
+    pair = fault.pair
+    pids = {name: pair.pids(name) for name in NAMES}
+    message = codec.encode(
+        Message(envelope=sample_envelope("state.vip"), body=VipState(groups=(), stopping=True))
+    )
+    rubbish = (
+        b"",
+        b"\xc1",
+        b"\x93\x01\x02\x03",
+        b"\x80",
+        message[:-3],
+        message + b"\0",
+        b"x" * 9000,
+    )
+    wanted = [
+        subject
+        for node in NAMES
+        for service in ("membership", "vip", "checker")
+        for subject in (
+            subjects.state(node, service),
+            *(subjects.command(node, service, verb) for verb in ("state", "standby", "takeover")),
+        )
+    ]
+    for host in (pair.hosts[name] for name in NAMES):
+        host.call(functools.partial(_publish, wanted, rubbish))
+    fault.stays(for_s=2 * DEADTIME_S)
+    assert happened(fault) == []
+    assert {name: pair.pids(name) for name in NAMES} == pids
+    for name in NAMES:
+        lines = [x for x in pair.processes[name].output().splitlines() if "bus.dropped" in x]
+        assert {"membership", "vip"} <= {json.loads(line)["service"] for line in lines}
+
+
+def _publish(wanted: list[str], rubbish: tuple[bytes, ...]) -> None:
+    """Publish all of it on all subjects, and wait until the server has taken it."""
+    with socket.create_connection(("127.0.0.1", 4222), timeout=5.0) as bus:
+        bus.sendall(b'CONNECT {"verbose":false}\r\n')
+        for subject in wanted:
+            for payload in rubbish:
+                bus.sendall(b"PUB %s %d\r\n%s\r\n" % (subject.encode(), len(payload), payload))
+        bus.sendall(b"PING\r\n")
+        heard = b""
+        while b"PONG" not in heard:
+            heard += bus.recv(4096)
+            assert b"-ERR" not in heard, heard
 
 
 # --- other files ---------------------------------------------------------------------------------

@@ -489,7 +489,7 @@ class Cluster:
 
     ``witnesses`` vote and hold nothing: a membership process alone. ``resource_path``: directories
     that are searched for resource scripts, in order. ``source``: the file or directory that it was
-    read from, for messages only.
+    read from, ``directors_at``: where in it the directors are named; for messages only.
     """
 
     directors: tuple[Director, ...]
@@ -501,6 +501,7 @@ class Cluster:
     virtual_services: tuple[VirtualService, ...] = ()
     resource_path: tuple[str, ...] = ("/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d")
     source: str = ""
+    directors_at: str = field(default="", compare=False)
 
     @property
     def voters(self) -> tuple[Director, ...]:

@@ -25,6 +25,7 @@ from heartbus import __version__, log
 from heartbus.bus import NatsBus
 from heartbus.config import ConfigError, Level, load
 from heartbus.config.digest import config_digest
+from heartbus.config.own_name import known_node as known_node
 from heartbus.config.validate import recheck
 from heartbus.events import ConfigApplied, ServiceStarted, ServiceStopped
 from heartbus.model import TIMER_PROFILES, Cluster, default_lease_s
@@ -142,10 +143,10 @@ def run(
     name_process(f"heartbus-{service}")
     try:
         return _run(service, main, options)
-    except ConfigError as error:
-        return fail(f"heartbus-{service}", error, EXIT_CONFIG)
-    except MachineError as error:
-        return fail(f"heartbus-{service}", error, EXIT_MACHINE)
+    except (ConfigError, MachineError) as error:
+        Notifier().cannot_run(str(error))
+        code = EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_MACHINE
+        return fail(f"heartbus-{service}", error, code)
 
 
 def parse_options(service: str, description: str, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -210,25 +211,6 @@ def load_cluster(config: str, *, timers: str | None) -> Cluster:
     if any(remark.level is Level.ERROR for remark in remarks):
         raise ConfigError(remarks)
     return profiled
-
-
-def known_node(cluster: Cluster, node: str) -> str:
-    """Return the configured name of this node; a unique short name will do.
-
-    Raises:
-        ConfigError: the configuration has no such director.
-
-    """
-    names = [d.name for d in cluster.voters]
-    if node in names:
-        return node
-    short = [name for name in names if name.split(".")[0] == node.split(".")[0]]
-    if len(short) == 1:
-        return short[0]
-    raise ConfigError.plain(
-        f"{cluster.source}: node {node!r} is not configured; known: {', '.join(names)}; "
-        "say which one this is with --node NAME"
-    )
 
 
 def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
@@ -310,6 +292,9 @@ async def _run_with_bus(context: Context, main: ServiceMain) -> None:
         try:
             await main(context)
             reason = "asked to stop"
+        except* (ConfigError, MachineError) as group:
+            reason = str(_first(group))
+            raise
         finally:
             context.notifier.stopping()
             context.bus.publish(ServiceStopped(reason=reason))

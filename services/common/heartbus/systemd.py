@@ -37,6 +37,10 @@ class Notifier:
         """Our event loop turns."""
         self._send("WATCHDOG=1")
 
+    def cannot_run(self, problem: str) -> None:
+        """Say in one line why we end; ``systemctl status`` shows it."""
+        self._send("STATUS=" + problem.replace("\n", "; "))
+
     def _send(self, state: str) -> None:
         if not self._address:
             return

@@ -44,7 +44,7 @@ def parse(text: str, file: str, report: Report) -> AuthKeys:
             result.refused += report.errors - before
     if result.signing_key is None:
         report.error(
-            Place(file=file, directive="auth"),
+            Place(file=file, line=1, directive="auth"),
             "no line says which key signs; allowed is auth and the number of a key line",
         )
     return result

@@ -22,6 +22,7 @@ from heartbus.config.ha_cf import (
     HaCf,
     LinkKind,
 )
+from heartbus.config.own_name import named_at
 from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report
 from heartbus.config.validate import validate
@@ -101,6 +102,7 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
         whole=Place(file=ha.file), known={**_places(ha, keys, draft), **resource_places}
     )
     without = _without(ha, keys) | (frozenset({"groups"}) if groups_refused else frozenset())
+    cluster = named_at(cluster, places)
     validate(cluster, places, report, without=without)
     warn_of_missing_scripts(cluster, search, places, report)
     check_programs(cluster, search, places, report)

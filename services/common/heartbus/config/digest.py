@@ -117,6 +117,7 @@ def _public(cluster: Cluster) -> Cluster:
     return dataclasses.replace(
         cluster,
         source="",
+        directors_at="",
         resource_path=(),
         membership=membership,
         groups=tuple(_without_paths(group) for group in cluster.groups),

@@ -29,6 +29,7 @@ from heartbus.config.ha_cf import (
     UDPPORT_DEFAULT,
 )
 from heartbus.config.native_services import virtual_service
+from heartbus.config.own_name import named_at
 from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report, Setting, shown
 from heartbus.config.resources import parse_resource, script_name
@@ -148,8 +149,7 @@ class _Reader:
             cluster = dataclasses.replace(cluster, resource_path=tuple(resource_path))
         general.close()
         document.close()
-        self._cross_check(cluster, draft)
-        return cluster
+        return self._cross_checked(cluster, draft)
 
     @contextlib.contextmanager
     def _refusing(self, *rules: str) -> Iterator[None]:
@@ -159,13 +159,15 @@ class _Reader:
         if self._report.errors > before:
             self._without.update(rules)
 
-    def _cross_check(self, cluster: Cluster, draft: Draft) -> None:
+    def _cross_checked(self, cluster: Cluster, draft: Draft) -> Cluster:
         written = sum(path[0] == "virtual_services" for path in self._tables)
         known = {**draft.service_places(first=written), **self._ping_places}
         places = Places(whole=Place(file=self._file.path), known=known, lookup=self._place)
+        cluster = named_at(cluster, places)
         validate(cluster, places, self._report, without=frozenset(self._without))
         warn_of_missing_scripts(cluster, self._search, places, self._report)
         check_programs(cluster, self._search, places, self._report)
+        return cluster
 
     def _place(self, path: Path) -> Place:
         return self._toml.place(self._tables.get(path[:2], path[:2]) + path[2:])

@@ -57,6 +57,7 @@ class Child:
     alive_s: float = 0.0
     start_at_s: float | None = 0.0
     kill_at_s: float | None = None
+    status: str = ""
 
 
 class Supervisor:
@@ -82,6 +83,7 @@ class Supervisor:
         self._stopping = False
         self._exit_code = EXIT_OK
         self._told_ready = False
+        self._cannot_run = ""
 
     def run(self) -> int:
         """Run until told to stop, or until a child cannot run here; return the exit code."""
@@ -96,7 +98,9 @@ class Supervisor:
                 select.select([notify, wakeup], [], [], self._sleep_s())
                 self._read_notifications(notify)
                 self._read_signals(wakeup)
-                self._reap()
+                self._reap(notify)
+        if self._cannot_run:  # last, where it is seen: the end of the others was told meanwhile
+            print(f"heartbus up: {self._cannot_run}", file=sys.stderr, flush=True)  # noqa: T201
         return self._exit_code
 
     # --- starting --------------------------------------------------------------------------------
@@ -172,7 +176,7 @@ class Supervisor:
 
     # --- what happened ---------------------------------------------------------------------------
 
-    def _reap(self) -> None:
+    def _reap(self, notify: socket.socket) -> None:
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -180,6 +184,7 @@ class Supervisor:
                 return
             if pid == 0:
                 return
+            self._read_notifications(notify)  # its last words, before its pid means nothing
             child = next((c for c in self._children if c.pid == pid), None)
             if child is not None:
                 self._ended(child, os.waitstatus_to_exitcode(status))
@@ -192,6 +197,7 @@ class Supervisor:
             return
         if not child.ever_ready and code in (EXIT_CONFIG, EXIT_MACHINE):
             self._log.error("process.cannot_run", name=child.name, code=code)
+            self._cannot_run = f"{child.name} cannot run here: {child.status or 'see its log'}"
             self._stop(code)
             return
         delay_s = child.policy.ended(now_s=time.monotonic())
@@ -214,6 +220,9 @@ class Supervisor:
         if child is None:
             return
         child.alive_s = time.monotonic()
+        for line in lines:
+            if line.startswith("STATUS="):
+                child.status = line.removeprefix("STATUS=")
         if "READY=1" in lines and not child.ready:
             child.ready = child.ever_ready = True
             self._log.info("process.ready", name=child.name, pid=pid)
