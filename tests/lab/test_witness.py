@@ -36,7 +36,7 @@ def test_the_witness_counts_how_long_two_kernels_have_it_and_two_answer(lab: Lab
         witness.wait_for(["one", "two"], timeout_s=5.0)
         both_s = time.monotonic()
         two.ip(f"addr change {VIP}/24 dev eth0 valid_lft 50 preferred_lft 50")  # a refresh
-        time.sleep(0.4)
+        time.sleep(0.4)  # the length that is measured
         one.ip(f"addr del {VIP}/24 dev eth0")
         witness.wait_for(["two"], timeout_s=5.0)
         took_s, now_s = time.monotonic() - both_s, time.monotonic()
@@ -59,7 +59,7 @@ def test_the_client_measures_a_cut_and_counts_what_got_no_answer(lab: Lab) -> No
         assert calm.longest_s < SLACK_S
         cut_s = time.monotonic()
         second.cut()
-        time.sleep(0.5)
+        time.sleep(0.5)  # the length that is measured
         second.heal()
         healed_s = time.monotonic()
         echoes.wait_for_answer(after_s=healed_s, timeout_s=5.0)
