@@ -22,6 +22,9 @@ from heartbus_checker.probes.pattern import ReceivePattern
 from heartbus_checker.probes.stream import StreamProbe, Streams
 from heartbus_checker.probes.tcp import ConnectOnly
 
+from .asking import Asker
+from .real_servers import RealServers
+
 REPOSITORY = Path(__file__).parents[2]
 UNPACKED_NGINX = REPOSITORY / "build/lab/root/usr/sbin/nginx"
 
@@ -162,3 +165,19 @@ def _wait_until_listening(nginx: Nginx, log: Path) -> None:
             continue
         break
     pytest.fail(f"nginx does not listen:\n{log.read_text()}")
+
+
+@pytest.fixture
+async def asker() -> AsyncIterator[Asker]:
+    made = Asker()
+    yield made
+    assert len(made.streams) == 0, "a probe left its socket open"
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def real_servers() -> Iterator[RealServers]:
+    """Real server software; everything is started when the first is asked for."""
+    servers = RealServers()
+    yield servers
+    servers.close()

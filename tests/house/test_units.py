@@ -52,7 +52,7 @@ def test_a_bus_that_restarts_takes_no_service_along(service: str) -> None:
     ("service", "capabilities"),
     [
         ("membership", "CAP_NET_RAW CAP_NET_BIND_SERVICE"),
-        ("checker", ""),
+        ("checker", "CAP_NET_RAW"),
         ("ipvs-agent", "CAP_NET_ADMIN"),
     ],
 )

@@ -23,7 +23,11 @@ fail() {
     exit 1
 }
 
-library_path() { echo "$(pwd)/$root/usr/lib/$(uname -m)-linux-gnu:$(pwd)/$root/lib/$(uname -m)-linux-gnu"; }
+# Some programs keep libraries of their own beside those of the machine.
+library_path() {
+    find "$(pwd)/$root/usr/lib" "$(pwd)/$root/lib" -name 'lib*.so*' -printf '%h\n' 2>/dev/null |
+        sort -u | paste -sd:
+}
 
 fetch() {
     (cd "$archives" && apt-get download -q -o APT::Sandbox::User=root "$1" >/dev/null 2>&1)

@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import Final
 
-from heartbus.icmp import Address, IcmpSockets
+from heartbus.icmp import Address, Icmp, IcmpSockets
 
 from . import Finished, ProbeResult, duration
 
@@ -19,8 +19,8 @@ CANNOT_ASK: Final = "cannot ask by ICMP echo"
 class Pings:
     """The sockets, and who waits for an answer of which address."""
 
-    def __init__(self) -> None:
-        self._icmp = IcmpSockets()
+    def __init__(self, icmp: Icmp | None = None) -> None:
+        self._icmp = icmp or IcmpSockets()
         self._opened = False
         self._problem: str | None = None
         self._waiting: dict[str, set[PingAttempt]] = {}

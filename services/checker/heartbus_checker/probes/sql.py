@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from struct import error as struct_error
 from typing import Any
 
@@ -128,5 +129,11 @@ def _judged(row: object) -> str:
 
 
 def _words(error: BaseException) -> str:
+    """Return what a driver says; where the system said no, what that was."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
     text = " ".join(str(part) for part in error.args) or type(error).__name__
     return excerpt(text.encode())[1:-1]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 
@@ -67,7 +69,7 @@ class TaskAttempt:
         except Failed as failure:
             reason = f"{self._label} {self._step}: {failure}"
         except OSError as error:
-            reason = f"{self._label} {self._step}: {error.strerror or error}"
+            reason = f"{self._label} {self._step}: {os.strerror(error.errno or errno.EIO)}"
         except Exception as error:  # of a library or of ours: it must not end the other checks
             logger().exception("probe.defect", check=self._label)
             reason = f"{self._label} {self._step}: defect in the probe: {error!r}"
