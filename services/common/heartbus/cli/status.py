@@ -173,6 +173,7 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "quorum": own.quorum if own else None,
         "rung": str(own.rung) if own else UNKNOWN,
         "local_health": own.local_health if own else None,
+        "dropped": own.dropped if own else None,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
         **(_guards(own) if own else {}),
     }
@@ -336,12 +337,23 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
     tables = [directors, links]
     if (alarmed := alarm_table(content["alarms"])) is not None:
         tables.insert(0, alarmed)
+    if (dropped := _dropped_table(content["directors"])) is not None:
+        tables.append(dropped)
     if content["ping_nodes"]:
         tables.append(_ping_table(content["ping_nodes"]))
     if (guards := _guard_table(content["directors"])) is not None:
         tables.append(guards)
     tables.append(groups)
     return Group(*tables, *(_service_table(row) for row in content["virtual_services"]))
+
+
+def _dropped_table(rows: list[dict[str, Any]]) -> Table | None:
+    """Return which datagrams were not believed (docs/wire.md), None where all were."""
+    table = Table("director", "reason", "count", title="Heartbeats dropped since the start")
+    for row in rows:
+        for reason, count in sorted((row["dropped"] or {}).items()):
+            table.add_row(escape(row["name"].split(".")[0]), escape(printable(reason)), str(count))
+    return table if table.row_count else None
 
 
 def _ping_table(rows: list[dict[str, Any]]) -> Table:
