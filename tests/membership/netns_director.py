@@ -66,7 +66,7 @@ async def main(name: str, directory: Path, links: Sequence[HeartbeatLink]) -> No
     bus = PrintingBus(hub, node=name, service="membership", clock=time.monotonic)
     hub.buses.append(bus)
     vip = FakeVip(hub.bus(node=name, service="vip", clock=time.monotonic))
-    state_file = files.StateFile(directory, boot_id=files.read_boot_id())
+    state_file = files.StateFile(directory)
     service = MembershipService(
         node=name,
         cluster=cluster,
@@ -76,6 +76,7 @@ async def main(name: str, directory: Path, links: Sequence[HeartbeatLink]) -> No
         links=links_of(cluster),
         lease_file=files.LeaseFile(directory, boot_id=files.read_boot_id()),
         state_file=state_file,
+        vote_file=files.VoteFile(directory, boot_id=files.read_boot_id()),
         log=log.logger(node=name),
     )
     stopping = asyncio.Event()
@@ -113,5 +114,8 @@ if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         try:
             loop.run(main(sys.argv[1], Path(sys.argv[2]), LINKS[sys.argv[3]]))
-        except* MachineError as group:
-            sys.exit(runner.fail("netns_director", group.exceptions[0], runner.EXIT_MACHINE))
+        except ExceptionGroup as group:  # not except*: Python 3.11.2 would wrap the SystemExit
+            ours, others = group.split(MachineError)
+            if ours is None or others is not None:
+                raise
+            sys.exit(runner.fail("netns_director", ours.exceptions[0], runner.EXIT_MACHINE))

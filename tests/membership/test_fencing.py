@@ -69,7 +69,8 @@ async def written(path: Path) -> int:
 
 
 async def test_options_arrive_as_lines_on_a_closed_input(agent: Agent, tmp_path: Path) -> None:
-    fence = agent("cat >$D/input; env >$D/env; ps -o sid= -p $$ >$D/sid", ip="10.0.0.1", passwd="x")
+    script = "cat >$D/input; env >$D/env; cut -d' ' -f6 /proc/$$/stat >$D/sid"
+    fence = agent(script, ip="10.0.0.1", passwd="x")
     assert await run(fence) == FenceResult(ok=True)
     assert (tmp_path / "input").read_text() == "action=reboot\nip=10.0.0.1\npasswd=x\n"
     environment = dict(x.split("=", 1) for x in (tmp_path / "env").read_text().splitlines())

@@ -260,8 +260,13 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_runner:
         try:
             loop_runner.run(whole_life())
-        except* (ConfigError, MachineError) as group:
-            raise _first(group) from group
+        except BaseExceptionGroup as group:
+            # Not except*: before Python 3.11.4 it wraps what is raised in it into a new group, and
+            # nobody would see an exit code or the line that says what to do.
+            ours, others = group.split((ConfigError, MachineError))
+            if ours is None or others is not None:
+                raise
+            raise _first(ours) from group
     return EXIT_OK
 
 
@@ -310,8 +315,6 @@ async def _feed_watchdog(notifier: Notifier) -> None:
         await asyncio.sleep(period_s)
 
 
-def _first(
-    group: BaseExceptionGroup[ConfigError | MachineError],
-) -> ConfigError | MachineError:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     found = group.exceptions[0]
     return _first(found) if isinstance(found, BaseExceptionGroup) else found
