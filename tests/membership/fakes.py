@@ -236,7 +236,7 @@ class Bench:
         if vip is None:
             vip = FakeVip(self.hub.bus(node=name, service="vip", clock=loop.time))
         port = self.network.port(name)
-        state_file = files.StateFile(directory, boot_id="boot")
+        state_file = files.StateFile(directory)
         service = MembershipService(
             node=name,
             cluster=cluster,
@@ -246,6 +246,7 @@ class Bench:
             links=links or port,
             lease_file=files.LeaseFile(directory, boot_id="boot"),
             state_file=state_file,
+            vote_file=files.VoteFile(directory, boot_id="boot"),
             log=log.logger(node=name),
         )
         stopping = asyncio.Event()

@@ -10,7 +10,13 @@ import pytest
 
 from heartbus.events import Lease
 from heartbus_membership.claims import Vote
-from heartbus_membership.leases import LeaseFile, StateFile
+from heartbus_membership.leases import (
+    LEASE_WRITE_PERIOD_S,
+    LeaseFile,
+    StateFile,
+    VoteFile,
+    as_standing,
+)
 
 LEASE = Lease(group="www", epoch=3, deadline_monotonic_s=100.0, cause=None)
 really_write = os.write
@@ -40,7 +46,7 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_full_disk_leaves_the_old_epochs_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = StateFile(tmp_path, boot_id="boot")
+    state = StateFile(tmp_path)
     incarnation = state.next_incarnation(wall_ms=7)
     before = (tmp_path / "membership.json").read_bytes()
     monkeypatch.setattr(os, "write", at_most(7, then_full=True))
@@ -48,7 +54,7 @@ def test_a_full_disk_leaves_the_old_epochs_and_says_so(
         state.remember_epoch("www", 3)
     monkeypatch.undo()
     assert (tmp_path / "membership.json").read_bytes() == before
-    assert StateFile(tmp_path, boot_id="boot").next_incarnation(wall_ms=1) == incarnation + 1
+    assert StateFile(tmp_path).next_incarnation(wall_ms=1) == incarnation + 1
 
 
 def test_a_full_disk_leaves_no_lease_to_be_read(
@@ -65,14 +71,38 @@ def test_a_full_disk_leaves_no_lease_to_be_read(
 
 def test_votes_that_nobody_knows_stay_unknown_over_a_second_start(tmp_path: Path) -> None:
     for _ in range(2):
-        state = StateFile(tmp_path, boot_id="boot")
-        state.next_incarnation(wall_ms=1)
-        assert state.votes is None
-    vote = Vote(candidate="a", incarnation=1)
-    state.remember_vote("vip", vote)
-    again = StateFile(tmp_path, boot_id="boot")
-    again.next_incarnation(wall_ms=1)
-    assert again.votes == {"vip": vote}
-    rebooted = StateFile(tmp_path, boot_id="another")
-    rebooted.next_incarnation(wall_ms=1)
-    assert rebooted.votes is None
+        votes = VoteFile(tmp_path, boot_id="boot")
+        assert votes.earlier is None
+    vote = Vote(candidate="a", incarnation=1, epoch=7)
+    votes.remember("vip", vote)
+    again = VoteFile(tmp_path, boot_id="boot")
+    assert again.earlier == {"vip": vote}
+    again.remember("www", vote)
+    assert VoteFile(tmp_path, boot_id="boot").earlier == {"vip": vote, "www": vote}
+    assert VoteFile(tmp_path, boot_id="another").earlier is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"schema": 2, "boot_id": "boot", "votes": {}}'])
+def test_a_damaged_file_of_votes_is_none_at_all(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "votes.json").write_bytes(content)
+    assert VoteFile(tmp_path, boot_id="boot").earlier is None
+
+
+def test_a_vote_that_could_not_be_written_leaves_the_old_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    votes = VoteFile(tmp_path, boot_id="boot")
+    first = Vote(candidate="a", incarnation=1, epoch=7)
+    votes.remember("vip", first)
+    monkeypatch.setattr(os, "write", at_most(7, then_full=True))
+    with pytest.raises(OSError, match="No space left"):
+        votes.remember("vip", Vote(candidate="b", incarnation=1, epoch=8))
+    monkeypatch.undo()
+    assert VoteFile(tmp_path, boot_id="boot").earlier == {"vip": first}
+
+
+def test_an_adopted_lease_may_be_older_than_what_vip_heard(tmp_path: Path) -> None:
+    leases = LeaseFile(tmp_path, boot_id="boot")
+    leases.write([LEASE], now_s=50.0)
+    [lease] = leases.standing(now_s=50.1)
+    assert as_standing(lease).stale_s == LEASE_WRITE_PERIOD_S

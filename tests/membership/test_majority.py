@@ -43,17 +43,34 @@ def voter(remembered: dict[str, Vote] | None) -> Voter:
     return Voter(promise_s=LEASE_S, started_s=T, remembered=remembered)
 
 
-def hear(of: Voter, peer: str, phase: Phase, now_s: float, *, incarnation: int = 1) -> Vote | None:
-    return of.heard(G, peer, incarnation=incarnation, claim=claim(phase), now_s=now_s)
+EPOCHS = {"a": 1, "b": 2}
+
+
+def hear(
+    of: Voter,
+    peer: str,
+    phase: Phase,
+    now_s: float,
+    *,
+    incarnation: int = 1,
+    epoch: int | None = None,
+) -> Vote | None:
+    said = claim(phase, EPOCHS[peer] if epoch is None else epoch)
+    return of.heard(G, peer, incarnation=incarnation, claim=said, now_s=now_s)
+
+
+def vote(candidate: str, *, incarnation: int = 1, epoch: int | None = None) -> Vote:
+    number = EPOCHS[candidate] if epoch is None else epoch
+    return Vote(candidate=candidate, incarnation=incarnation, epoch=number)
 
 
 def test_a_vote_binds_for_the_whole_promise() -> None:
     ours = voter({})
-    assert hear(ours, "a", ASKING, T) == Vote(candidate="a", incarnation=1)
+    assert hear(ours, "a", ASKING, T) == vote("a")
     assert hear(ours, "b", ASKING, T + 0.5) is None
     assert ours.supports(G, now_s=T + 0.5) == "a"
     assert hear(ours, "b", ASKING, T + LEASE_S - 0.001) is None
-    assert hear(ours, "b", ASKING, T + LEASE_S) == Vote(candidate="b", incarnation=1)
+    assert hear(ours, "b", ASKING, T + LEASE_S) == vote("b")
 
 
 def test_hearing_the_candidate_again_prolongs_the_promise() -> None:
@@ -81,10 +98,38 @@ def test_a_voter_without_memory_supports_nobody_for_a_promise() -> None:
 
 
 def test_a_voter_that_remembers_is_bound_to_the_same_candidate_only() -> None:
-    ours = voter({G: Vote(candidate="a", incarnation=1)})
+    ours = voter({G: vote("a")})
     assert hear(ours, "b", ASKING, T + 0.5) is None
-    assert hear(ours, "a", HELD, T + 0.6, incarnation=2) == Vote(candidate="a", incarnation=2)
+    assert hear(ours, "a", HELD, T + 0.6, incarnation=2) == vote("a", incarnation=2)
     assert ours.heard("other", "b", incarnation=1, claim=claim(ASKING), now_s=T) is not None
+
+
+def test_a_voter_supports_no_epoch_twice_and_none_below_what_it_supported() -> None:
+    ours = voter({})
+    hear(ours, "a", HELD, T, epoch=5)
+    assert hear(ours, "b", ASKING, T + LEASE_S, epoch=4) is None
+    assert hear(ours, "b", ASKING, T + LEASE_S, epoch=5) is None, "it may have been granted to a"
+    assert hear(ours, "a", HELD, T + LEASE_S, epoch=4, incarnation=2) is None, "its disk was lost"
+    assert ours.supports(G, now_s=T + LEASE_S) is None
+    assert ours.highest_epoch(G) == 6, "who is refused asks again above this, b at 5 too"
+    assert hear(ours, "a", HELD, T + LEASE_S, epoch=5, incarnation=2) is not None
+    assert hear(ours, "b", ASKING, T + 3 * LEASE_S, epoch=7) == vote("b", epoch=7)
+    assert ours.highest_epoch(G) == 7
+
+
+def test_the_highest_epoch_is_remembered_over_a_restart() -> None:
+    ours = voter({G: vote("a", epoch=5)})
+    assert hear(ours, "b", ASKING, T + LEASE_S, epoch=5) is None
+    assert hear(ours, "b", ASKING, T + LEASE_S, epoch=6) is not None
+
+
+def test_a_higher_epoch_of_the_same_claim_is_a_new_vote() -> None:
+    ours = voter({})
+    hear(ours, "a", HELD, T, epoch=5)
+    assert hear(ours, "a", HELD, T + 0.1, epoch=6) == vote("a", epoch=6)
+    assert hear(ours, "a", HELD, T + 0.2, epoch=6) is None
+    hear(ours, "a", NONE, T + 0.3, epoch=9)
+    assert ours.supports(G, now_s=T + 0.3) is None, "whatever epoch it knows of by then"
 
 
 def test_promises_outlast_leases_by_the_drift_of_clocks_and_the_tail_of_addresses() -> None:
@@ -134,7 +179,7 @@ def test_where_it_is_free_a_voter_supports_a_holder_before_one_who_asks() -> Non
     asking = Candidate(name="a", incarnation=1, claim=claim(ASKING), rank=0)
     holding = Candidate(name="b", incarnation=1, claim=claim(HELD), rank=1)
     effects = ballot.consider(G, [asking, holding], now_s=T)
-    assert effects[0] == PersistVote(group=G, vote=Vote(candidate="b", incarnation=1))
+    assert effects[0] == PersistVote(group=G, vote=vote("b", epoch=1))
     assert ballot.consider(G, [asking], now_s=T + 0.5) == []
     assert ballot.votes([G], now_s=T + 0.5) == {G: "b"}
 
@@ -165,6 +210,7 @@ class Parliament:
         self.now_s = T
         self.directors, self.witnesses, self.tail_s = directors, witnesses, tail_s
         self.cuts: set[tuple[str, str]] = set()
+        self.dies_with_grant: set[str] = set()
         self.random = random.Random(seed)
         self.members = {name: self.make(name, 1, {}) for name in directors + witnesses}
 
@@ -199,6 +245,8 @@ class Parliament:
         for effect in effects:
             if isinstance(effect, PersistVote):
                 member.votes[effect.group] = effect.vote
+            elif isinstance(effect, Grant) and member.name in self.dies_with_grant:
+                member.on = False
 
     def step(self) -> None:
         self.now_s += TIMERS.keepalive_s * self.random.uniform(0.5, 1.0)
@@ -215,7 +263,8 @@ class Parliament:
             self.take(member, member.core.tick(now_s=self.now_s))
         self.random.shuffle(up)
         for member in up:
-            self.send(member)
+            if member.on:
+                self.send(member)
         self.check()
 
     def silence(self, member: Member) -> None:
@@ -440,3 +489,108 @@ def test_who_restarts_with_its_own_vote_and_no_lease_does_not_ask_for_a_promise(
     assert parliament.members["a"].core.claims(now_s=parliament.now_s)[G].phase is NONE
     parliament.run(4 * LEASE_S)
     assert len(parliament.holders) == 1
+
+
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_an_epoch_is_granted_once_also_where_its_first_holder_dies_before_it_tells(
+    seed: int,
+) -> None:
+    parliament = Parliament("ab", "w", seed=seed)
+    parliament.members["w"].core._view.groups[G].highest = 9
+    parliament.dies_with_grant.add("a")
+    parliament.run(5 * LEASE_S)
+    [first] = parliament.granted("a")
+    [second] = parliament.granted("b")
+    assert 9 < first.epoch < second.epoch
+
+
+def test_a_holder_that_needs_a_higher_epoch_has_a_majority_support_it_first() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    a = parliament.members["a"]
+    [lease] = a.core.leases
+    rival = PeerReport(incarnation=1, settled=True, claims={G: claim(HELD, lease.epoch - 1)})
+    parliament.take(a, a.core.peer_heard("b", rival, now_s=parliament.now_s))
+    assert len(parliament.granted("a")) == 1
+    assert [x.epoch for x in a.core.leases] == [lease.epoch]
+    assert a.core.claims(now_s=parliament.now_s)[G].epoch == lease.epoch + 1
+    parliament.run(0.5)
+    assert [grant.epoch for grant in parliament.granted("a")] == [lease.epoch, lease.epoch + 1]
+    assert parliament.members["w"].votes[G].epoch == lease.epoch + 1
+    assert parliament.holders == ["a"]
+
+
+def test_a_vote_of_ours_that_cannot_be_written_does_not_count() -> None:
+    parliament = Parliament("ab", "w")
+    for name in "ab":
+        parliament.members[name].core.votes_written({G})
+    parliament.run(5.0)
+    assert parliament.holders == []
+    parliament.members["b"].core.votes_written(())
+    parliament.run(5.0)
+    assert parliament.holders == ["b"]
+    reasons = {v.reason for v in parliament.members["a"].core.views()}
+    assert reasons == {"b says so"}
+
+
+def test_who_has_not_heard_this_process_of_ours_takes_no_claim_back() -> None:
+    ballot = Ballot(
+        node="c",
+        incarnation=2,
+        others=2,
+        lease_s=LEASE_S,
+        tail_s=0.0,
+        started_s=T,
+        remembered={},
+    )
+
+    def say(phase: Phase, echoed: int | None) -> None:
+        report = PeerReport(incarnation=1, settled=True, claims={G: claim(phase)}, echoed=echoed)
+        ballot.peer_heard("a", report, [G], now_s=T + 0.1)
+
+    say(HELD, None)
+    say(NONE, None)
+    assert ballot.votes([G], now_s=T + 0.1) == {G: "a"}
+    say(NONE, 1)
+    assert ballot.votes([G], now_s=T + 0.1) == {}
+
+
+def test_a_vote_is_freed_only_when_the_vip_of_an_adopted_lease_has_given_up() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    old = parliament.members["a"]
+    [lease] = old.core.leases
+    stale = StandingLease(group=G, epoch=lease.epoch, deadline_s=lease.deadline_s, stale_s=0.25)
+    parliament.members["a"] = a = parliament.make("a", 2, old.votes, (stale,))
+    parliament.isolate("a")
+    parliament.isolate("b")
+    while a.core.leases:
+        parliament.step()
+    assert parliament.now_s < lease.deadline_s + 0.25
+    assert a.core.votes(now_s=parliament.now_s) == {G: "a"}
+    assert a.core.votes(now_s=lease.deadline_s + 0.25) == {}
+
+
+def test_a_voter_that_asked_for_itself_supports_the_holder_again() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    parliament.cuts |= {("a", "b"), ("w", "b")}
+    parliament.run(LEASE_S + 1.0)
+    b = parliament.members["b"]
+    b.core._view.groups[G].highest += 5  # it asked, again and again
+    parliament.cuts.clear()
+    parliament.run(LEASE_S)
+    parliament.members["w"].on = False
+    parliament.run(2 * LEASE_S)
+    assert parliament.holders == ["a"], "with the vote of b"
+    assert b.votes[G].epoch == parliament.members["a"].core.leases[0].epoch
+
+
+def test_who_does_not_hear_the_holder_and_asks_on_makes_it_follow_twice_a_lease_at_most() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    before = len(parliament.granted("a"))
+    parliament.cuts.add(("a", "b"))
+    parliament.run(10 * LEASE_S)
+    assert parliament.holders == ["a"]
+    assert len(parliament.granted("a")) - before <= 20

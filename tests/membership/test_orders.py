@@ -212,7 +212,7 @@ async def test_what_cannot_be_written_is_not_promised(
     def fail(*_arguments: object) -> None:
         raise full
 
-    monkeypatch.setattr(witness.service._state_file, "remember_vote", fail)
+    monkeypatch.setattr(witness.service._keeping._vote_file, "remember", fail)
     a, b = table.start("a", cluster), table.start("b", cluster)
     obedient(a)
     obedient(b)

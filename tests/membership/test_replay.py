@@ -66,11 +66,11 @@ def test_the_reserve_is_about_a_second(keepalive_s: float, beats: int) -> None:
 
 
 def test_marks_survive_our_restart(tmp_path: Path) -> None:
-    first = StateFile(tmp_path, boot_id="boot")
+    first = StateFile(tmp_path)
     first.next_incarnation(wall_ms=5)
     first.remember_heard({"b": MARK})
     first.remember_epoch("vip", 3)
-    second = StateFile(tmp_path, boot_id="boot")
+    second = StateFile(tmp_path)
     second.next_incarnation(wall_ms=5)
     assert second.heard == {"b": MARK}
     assert second.epochs == {"vip": 3}

@@ -52,12 +52,11 @@ class Disk:
     votes: dict[str, Vote] | None = None
 
     def votes_of_this_boot(self) -> dict[str, Vote] | None:
-        """As ``StateFile.votes``, for a process that starts; from now on its own are added."""
-        earlier, self.votes = self.votes, dict(self.votes or {})
-        return earlier
+        """As ``VoteFile.earlier``, for a process that starts."""
+        return self.votes
 
     def remember_vote(self, group: str, vote: Vote) -> None:
-        """As ``StateFile.remember_vote``."""
+        """As ``VoteFile.remember``."""
         self._may_write()
         self.votes = {**(self.votes or {}), group: vote}
 

@@ -30,10 +30,9 @@ from heartbus_membership.claims import (
 )
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Dropped, Hearing
-from heartbus_membership.leases import as_standing
+from heartbus_membership.leases import LEASE_WRITE_PERIOD_S, as_standing
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.service import (
-    LEASE_WRITE_PERIOD_S,
     LEAVING_BEATS,
     LEAVING_SPACING_S,
     STOP_BLIND_WAIT_S,
@@ -275,6 +274,7 @@ class MembershipProcess:
                 del self._unwritten[group]
             except DiskFullError:
                 self._cluster.counts["vote unwritten"] += 1
+        self.ownership.votes_written(self._unwritten)
 
     def _write_leases(self, now_s: float) -> None:
         leases = self._leases()

@@ -35,7 +35,7 @@ async def serve(context: Context) -> None:
         if not refusals:
             context.log.info("realtime.granted", rtprio=cluster.membership.rtprio)
     boot_id = files.read_boot_id()
-    state_file = files.StateFile(context.state_dir, boot_id=boot_id)
+    state_file = files.StateFile(context.state_dir)
     try:
         incarnation = state_file.next_incarnation(wall_ms=time.time_ns() // 1_000_000)
     except (OSError, ValueError) as error:
@@ -52,6 +52,7 @@ async def serve(context: Context) -> None:
         links=links_of(cluster),
         lease_file=files.LeaseFile(context.runtime_dir, boot_id=boot_id),
         state_file=state_file,
+        vote_file=files.VoteFile(context.runtime_dir, boot_id=boot_id),
         log=context.log,
     )
     context.take_up = service.reloading.take_up

@@ -5,7 +5,7 @@ Sans-I/O. ``votes`` has the rules and says why they are safe.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from heartbus_membership.claims import (
@@ -48,7 +48,9 @@ class Ballot:
         started_s: float,
         remembered: Mapping[str, Vote] | None,
     ) -> None:
-        self._ourselves = Vote(candidate=node, incarnation=incarnation)
+        self._node = node
+        self._incarnation = incarnation
+        self._unwritten: frozenset[str] = frozenset()
         self._tail_s = tail_s
         self.majority = (others + 1) // 2 + 1
         self._voter = Voter(
@@ -70,7 +72,8 @@ class Ballot:
         effects: list[Effect] = []
         for group in groups:
             claim = report.claims.get(group)
-            if claim is not None:
+            # Who has not heard this process of ours may speak of what was before.
+            if claim is not None and (claim.phase in SUPPORTED or report.echoed is not None):
                 vote = self._voter.heard(
                     group, peer, incarnation=report.incarnation, claim=claim, now_s=now_s
                 )
@@ -89,24 +92,44 @@ class Ballot:
         """Whether our own vote is free for our own claim."""
         if now_s < self._unsure_until_s.get(group, now_s):
             return False
-        return self._voter.may_support(group, self._ourselves.candidate, now_s=now_s)
+        return self._voter.may_support(group, self._node, now_s=now_s)
 
-    def claim_begins(self, group: str) -> list[Effect]:
+    def claim_begins(self, group: str, epoch: int) -> list[Effect]:
         """Give our own vote to ourselves; only what is said from now on counts as support."""
         self._support.claim_begins(group)
-        return self.claim_stands(group)
+        return self.claim_stands(group, epoch)
 
-    def claim_stands(self, group: str) -> list[Effect]:
+    def claim_stands(self, group: str, epoch: int) -> list[Effect]:
         """Keep our own vote while we ask, hold or release."""
-        return _told(group, self._voter.bind(group, self._ourselves, until_s=float("inf")))
+        return _told(group, self._voter.bind(group, self._own(epoch), until_s=float("inf")))
 
-    def claim_ends(self, group: str, *, gone_s: float) -> None:
+    def claim_rises(self, group: str, epoch: int) -> list[Effect]:
+        """Ask the others to support a higher epoch of what we hold."""
+        self._support.raise_begins(group)
+        return self.claim_stands(group, epoch)
+
+    def has_risen(self, group: str) -> bool:
+        """Whether a majority supports the higher epoch."""
+        return group not in self._unwritten and self._support.raised(group)
+
+    def claim_ends(self, group: str, epoch: int, *, gone_s: float) -> None:
         """Free our own vote when the addresses are gone for sure, which may be past."""
-        self._voter.bind(group, self._ourselves, until_s=gone_s)
+        self._voter.bind(group, self._own(epoch), until_s=gone_s)
 
     def lease_until_s(self, group: str) -> float:
         """Return until when a majority lets us hold a group; -inf if it does not."""
         return self._support.until_s(group)
+
+    def own_vote_counts(self, group: str) -> bool:
+        """Whether our next process would know of our vote."""
+        return group not in self._unwritten
+
+    def votes_written(self, unwritten: Collection[str]) -> None:
+        """Note which groups have a new vote that cannot be written."""
+        self._unwritten = frozenset(unwritten)
+
+    def _own(self, epoch: int) -> Vote:
+        return Vote(candidate=self._node, incarnation=self._incarnation, epoch=epoch)
 
     # --- as a voter ------------------------------------------------------------------------------
 
@@ -122,8 +145,12 @@ class Ballot:
         if supported is not None or not asking:
             return []
         best = min(asking, key=lambda c: (c.claim.phase is Phase.ASKING, c.rank))
-        vote = Vote(candidate=best.name, incarnation=best.incarnation)
+        vote = Vote(candidate=best.name, incarnation=best.incarnation, epoch=best.claim.epoch)
         return _told(group, self._voter.support(group, vote, now_s=now_s))
+
+    def highest_epoch(self, group: str) -> int:
+        """Return the highest epoch that we ever supported."""
+        return self._voter.highest_epoch(group)
 
     def votes(self, groups: Iterable[str], *, now_s: float) -> dict[str, str]:
         """Return whom we support, by group, for our heartbeat."""

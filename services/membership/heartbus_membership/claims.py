@@ -74,11 +74,15 @@ class GroupRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandingLease:
-    """The right of this host to hold a group until ``deadline_s`` on its monotonic clock."""
+    """The right of this host to hold a group until ``deadline_s`` on its monotonic clock.
+
+    ``stale_s``: vip may have heard of a deadline that is later by so much.
+    """
 
     group: str
     epoch: int
     deadline_s: float
+    stale_s: float = 0.0
 
 
 # --- what ownership asks its shell to do, in this order ------------------------------------------
@@ -94,15 +98,19 @@ class PersistEpoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """Our support of a candidate: of the claim that one process (``incarnation``) of it made."""
+    """Our support of a candidate: of the claim that one process (``incarnation``) of it made.
+
+    ``epoch``: of that claim; it is the highest that we ever supported.
+    """
 
     candidate: str
     incarnation: int
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersistVote:
-    """Write to disk whom we support, before any heartbeat says so."""
+    """Write down whom we support, before any heartbeat says so and before it counts."""
 
     group: str
     vote: Vote

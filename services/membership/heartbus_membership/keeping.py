@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from heartbus_membership.claims import PersistEpoch, PersistVote, Vote
-from heartbus_membership.leases import StateFile
+from heartbus_membership.leases import StateFile, VoteFile
 from heartbus_membership.replay import ReplayGuard, reserve_beats
 
 MARKS_PERIOD_S: Final = 0.5
@@ -23,9 +23,16 @@ class Keeping:
     """What one process of membership writes down."""
 
     def __init__(
-        self, state_file: StateFile, *, replays: ReplayGuard, keepalive_s: float, say: Say
+        self,
+        state_file: StateFile,
+        vote_file: VoteFile,
+        *,
+        replays: ReplayGuard,
+        keepalive_s: float,
+        say: Say,
     ) -> None:
         self._state_file = state_file
+        self._vote_file = vote_file
         self._replays = replays
         self._say = say
         self._reserve = reserve_beats(keepalive_s)
@@ -48,7 +55,7 @@ class Keeping:
         """Write the new votes; return the groups of those that cannot be, and must not be said."""
         for group, vote in list(self._votes.items()):
             try:
-                self._state_file.remember_vote(group, vote)
+                self._vote_file.remember(group, vote)
                 del self._votes[group]
             except OSError as error:
                 self._say("vote.unwritten", "vote", str(error))

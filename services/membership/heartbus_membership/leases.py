@@ -1,8 +1,10 @@
 """Files of membership: leases for vip (gone at boot), epochs and incarnation (kept).
 
 ``RUNTIME_DIR/leases.json`` tells vip what it may hold when the bus is silent, and tells our own
-next process what it held. ``STATE_DIR/membership.json`` makes epochs and incarnations grow across
-restarts. Both are replaced by rename, so a reader sees the old one or the new one. The epochs are
+next process what it held. ``RUNTIME_DIR/votes.json`` tells it whom we had promised what; promises
+are shorter than a boot, and a full disk must not keep a director from taking over.
+``STATE_DIR/membership.json`` makes epochs and incarnations grow across
+restarts. All are replaced by rename, so a reader sees the old one or the new one. The epochs are
 not synced to the disk on the failover path: they must survive a crash of this process, and a host
 that crashed has lost its claims and learns the epochs of its peers before it claims anew.
 """
@@ -23,6 +25,9 @@ from heartbus_membership.replay import Mark
 
 SCHEMA: Final = 1
 LEASES_FILE: Final = "leases.json"
+VOTES_FILE: Final = "votes.json"
+LEASE_WRITE_PERIOD_S: Final = 0.25
+"""A lease that stands is written so often; vip hears of renewals over the bus before that."""
 STATE_FILE: Final = "membership.json"
 BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -44,13 +49,11 @@ class LeaseDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """Content of membership.json: what must only grow, and the votes of one boot."""
+    """Content of membership.json: what must only grow."""
 
     schema: int = SCHEMA
     incarnation: int = 0
     epochs: Mapping[str, int] = field(default_factory=dict)
-    votes: Mapping[str, Vote] | None = None
-    votes_boot_id: str = ""
     heard: Mapping[str, Mark] = field(default_factory=dict)
 
 
@@ -92,13 +95,55 @@ class LeaseFile:
         return tuple(x for x in document.leases if x.deadline_monotonic_s > now_s)
 
 
-class StateFile:
-    """Keeps incarnation and epochs across boots, and our votes across restarts in one boot."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteDocument:
+    """Content of votes.json: whom we support in each group, in one boot."""
+
+    schema: int
+    boot_id: str
+    votes: Mapping[str, Vote]
+
+
+class VoteFile:
+    """Keeps our votes across restarts in one boot.
+
+    There is none before the first vote: until then our next process knows as little as we do.
+    """
 
     def __init__(self, directory: Path, *, boot_id: str) -> None:
-        self._path = directory / STATE_FILE
+        self._path = directory / VOTES_FILE
         self._boot_id = boot_id
-        self._earlier_votes: Mapping[str, Vote] | None = None
+        self._votes = self._read()
+        self.earlier = self._votes
+        """Votes of earlier processes of this boot, by group; None if nobody knows them."""
+
+    def remember(self, group: str, vote: Vote) -> None:
+        """Write whom we support in a group.
+
+        Raises:
+            OSError: the file cannot be written.
+
+        """
+        votes = {**(self._votes or {}), group: vote}
+        document = VoteDocument(schema=SCHEMA, boot_id=self._boot_id, votes=votes)
+        _replace(self._path, msgspec.json.encode(document), durable=False)
+        self._votes = votes
+
+    def _read(self) -> Mapping[str, Vote] | None:
+        try:
+            document = msgspec.json.decode(self._path.read_bytes(), type=VoteDocument)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        if document.schema != SCHEMA or document.boot_id != self._boot_id:
+            return None
+        return document.votes
+
+
+class StateFile:
+    """Keeps incarnation, epochs and marks across boots."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / STATE_FILE
         self._remembered = Remembered()
 
     def next_incarnation(self, *, wall_ms: int) -> int:
@@ -114,34 +159,9 @@ class StateFile:
         """
         self._remembered = self._read()
         incarnation = max(self._remembered.incarnation + 1, wall_ms)
-        votes = self._remembered.votes
-        if self._remembered.votes_boot_id != self._boot_id:
-            votes = None  # those of an earlier boot may not have reached the disk
-        self._earlier_votes = votes
-        self._remembered = replace(
-            self._remembered,
-            incarnation=incarnation,
-            votes=votes,
-            votes_boot_id=self._boot_id,
-        )
+        self._remembered = replace(self._remembered, incarnation=incarnation)
         _replace(self._path, msgspec.json.encode(self._remembered), durable=True)
         return incarnation
-
-    @property
-    def votes(self) -> Mapping[str, Vote] | None:
-        """Votes of earlier processes of this boot, by group; None if nobody knows them."""
-        return self._earlier_votes
-
-    def remember_vote(self, group: str, vote: Vote) -> None:
-        """Write whom we support in a group.
-
-        Raises:
-            OSError: the file cannot be written.
-
-        """
-        votes = {**(self._remembered.votes or {}), group: vote}
-        self._remembered = replace(self._remembered, votes=votes)
-        _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
 
     @property
     def epochs(self) -> Mapping[str, int]:
@@ -190,7 +210,10 @@ class StateFile:
 def as_standing(lease: Lease) -> StandingLease:
     """Return a lease as the core knows it."""
     return StandingLease(
-        group=lease.group, epoch=lease.epoch, deadline_s=lease.deadline_monotonic_s
+        group=lease.group,
+        epoch=lease.epoch,
+        deadline_s=lease.deadline_monotonic_s,
+        stale_s=LEASE_WRITE_PERIOD_S,
     )
 
 

@@ -140,10 +140,12 @@ class Ownership:
         group.epoch = lease.epoch
         group.highest = max(group.highest, lease.epoch)
         group.lease_until_s = lease.deadline_s
+        group.stale_s = lease.stale_s
         group.was_claimed = True
         group.reason = "kept across a restart"
         if view.ballot is not None:
-            view.ballot.claim_stands(lease.group)  # our vote is on disk: it was ours before
+            # Our vote is written: it was ours before.
+            view.ballot.claim_stands(lease.group, lease.epoch)
 
     # --- what happened; each returns what to do now ----------------------------------------------
 
@@ -248,6 +250,11 @@ class Ownership:
         """Note that a heartbeat with our claims was sent, at ``now_s`` or a little later."""
         if self._view.ballot is not None:
             self._view.ballot.beat_sent(sequence, now_s=now_s)
+
+    def votes_written(self, unwritten: Collection[str]) -> None:
+        """Note for which groups a new vote of ours cannot be written."""
+        if self._view.ballot is not None:
+            self._view.ballot.votes_written(unwritten)
 
     def doubts_changed(
         self, *, bar: str | None, yield_to: str | None, isolated: bool, now_s: float
@@ -388,7 +395,8 @@ class Ownership:
     def _claim(self, group: KnownGroup, now_s: float) -> Claim:
         candidate = is_candidate(self._view, group, now_s)
         if group.phase in SUPPORTED:
-            return Claim(epoch=group.epoch, phase=group.phase, candidate=candidate)
+            epoch = max(group.epoch, group.raise_to)
+            return Claim(epoch=epoch, phase=group.phase, candidate=candidate)
         phase = Phase.WANTING if group.wants_back else Phase.NONE
         return Claim(epoch=group.highest, phase=phase, candidate=candidate)
 

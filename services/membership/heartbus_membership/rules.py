@@ -43,6 +43,8 @@ def decide_group(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect
         claim = peer.claim(group.rule.name)
         group.highest = max(group.highest, claim.epoch)
         group.was_claimed |= claim.phase in CLAIMING
+    if view.ballot is not None:
+        group.highest = max(group.highest, view.ballot.highest_epoch(group.rule.name))
     before = (group.phase, group.epoch)
     if group.phase is Phase.HELD:
         yield from _while_held(view, group, now_s)
@@ -97,7 +99,8 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
         if claim.phase in CLAIMING and group.outbid.get(peer.name) != rival:
             # A new epoch makes our vip announce itself again, over what the other one said.
             group.outbid[peer.name] = rival
-            yield _granted(group, f"{peer.name} claimed it too and must yield", None)
+            reason = f"{peer.name} claimed it too and must yield"
+            yield from _raised(view, group, reason, now_s)
     reason_to_go = _reason_to_hand_over(view, group, now_s)
     if reason_to_go is not None:
         group.phase = Phase.RELEASING
@@ -105,7 +108,10 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
         yield revoked(group, reason_to_go)
         return
     if view.ballot is not None:
-        group.lease_until_s = max(group.lease_until_s, view.ballot.lease_until_s(group.rule.name))
+        renewed_s = view.ballot.lease_until_s(group.rule.name)
+        if renewed_s >= group.lease_until_s + group.stale_s:
+            group.stale_s = 0.0
+        group.lease_until_s = max(group.lease_until_s, renewed_s)
         if now_s >= group.lease_until_s:
             if view.strict:  # our claim stands, and with it the votes, until the address is gone
                 group.phase, group.revoked_s = Phase.RELEASING, now_s
@@ -113,6 +119,7 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
                 _end_claim(view, group)
             yield revoked(group, _no_majority(view))
             return
+        yield from _rising(view, group, now_s)
     elif view.woke_s is None:
         group.lease_until_s = now_s + view.lease_s
     if view.woke_s is None:
@@ -121,7 +128,35 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
 
 def _try_again(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
     if view.readiness.may_try_again(group.rule.name, epoch=group.epoch, now_s=now_s):
-        yield _granted(group, "tried again: no other director can", None)
+        yield from _raised(view, group, "tried again: no other director can", now_s)
+
+
+def _raised(view: View, group: KnownGroup, reason: str, now_s: float) -> Iterator[Effect]:
+    """Hold on with a higher epoch, which a majority must support first where there is one."""
+    if view.ballot is None:
+        yield _granted(group, reason, None)
+        return
+    group.highest += 1
+    group.raise_to, group.raise_reason, group.raised_s = group.highest, reason, now_s
+    yield from view.ballot.claim_rises(group.rule.name, group.raise_to)
+    yield SendHeartbeat()
+
+
+def _rising(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
+    """Keep our epoch the highest one, and go on with what we asked for once we have it.
+
+    A voter that asked for itself meanwhile, because it did not hear us, supports no lower epoch any
+    more. It may ask again as long as it does not hear us: we follow twice a lease, not at once.
+    """
+    assert view.ballot is not None
+    if group.highest > max(group.epoch, group.raise_to):
+        if now_s >= group.raised_s + view.lease_s / 2:
+            reason = group.raise_reason if group.raise_to else "another director asked for it"
+            yield from _raised(view, group, reason, now_s)
+    elif group.raise_to and view.ballot.has_risen(group.rule.name):
+        group.epoch, group.raise_to = group.raise_to, 0
+        group.reason = group.raise_reason
+        yield Grant(group=group.rule.name, epoch=group.epoch, reason=group.reason)
 
 
 def _no_majority(view: View) -> str:
@@ -174,8 +209,10 @@ def _is_let_go(view: View, group: KnownGroup, now_s: float) -> bool:
 
 def _end_claim(view: View, group: KnownGroup) -> None:
     group.phase = Phase.NONE
+    epoch, group.raise_to = max(group.epoch, group.raise_to), 0
     if view.ballot is not None:
-        view.ballot.claim_ends(group.rule.name, gone_s=group.lease_until_s + view.tail_s)
+        gone_s = group.lease_until_s + group.stale_s + view.tail_s
+        view.ballot.claim_ends(group.rule.name, epoch, gone_s=gone_s)
 
 
 # --- vacant --------------------------------------------------------------------------------------
@@ -223,10 +260,16 @@ def _claim(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
         return
     group.phase = Phase.ASKING
     group.ask_until_s = now_s + ASK_PROMISES * (view.lease_s + view.tail_s) + view.timers.deadtime_s
+    group.reason, group.cause = reason, cause
+    yield from _ask(view, group)
+
+
+def _ask(view: View, group: KnownGroup) -> Iterator[Effect]:
+    assert view.ballot is not None
     group.highest += 1
     group.epoch = group.highest
-    group.reason, group.cause = reason, cause
-    yield from view.ballot.claim_begins(group.rule.name)
+    group.raise_to, group.stale_s = 0, 0.0
+    yield from view.ballot.claim_begins(group.rule.name, group.epoch)
 
 
 def _may_not_take(view: View, group: KnownGroup, now_s: float) -> str | None:
@@ -288,21 +331,24 @@ def _while_asking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
     until_s = view.ballot.lease_until_s(group.rule.name)
     if _must_withdraw(view, group, now_s):
         group.phase = Phase.NONE
-        view.ballot.claim_ends(group.rule.name, gone_s=now_s)  # there was never a lease
-    elif now_s < until_s:
+        # There was never a lease.
+        view.ballot.claim_ends(group.rule.name, group.epoch, gone_s=now_s)
+    elif group.highest > group.epoch:
+        # Who supported that higher one refuses ours; and what we are granted must be above it.
+        yield from _ask(view, group)
+    elif now_s < until_s and view.ballot.own_vote_counts(group.rule.name):
         group.phase = Phase.HELD
         group.lease_until_s = until_s
-        if group.highest > group.epoch:  # a voter knew of a higher one
-            group.highest += 1
-            group.epoch = group.highest
         reason, cause, group.cause = group.reason, group.cause, None
         yield Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
         group.was_claimed = True
     elif now_s >= group.ask_until_s:
         group.phase = Phase.NONE
         group.reason = "asked for it, but no majority supported us"
+        if not view.ballot.own_vote_counts(group.rule.name):
+            group.reason = "asked for it, but our own vote cannot be written"
         group.ask_again_s = now_s + ASK_PROMISES * (view.lease_s + view.tail_s)
-        view.ballot.claim_ends(group.rule.name, gone_s=now_s)
+        view.ballot.claim_ends(group.rule.name, group.epoch, gone_s=now_s)
 
 
 def _must_withdraw(view: View, group: KnownGroup, now_s: float) -> bool:

@@ -73,7 +73,6 @@ from heartbus_membership.wire import Heartbeat, encode, name_id
 
 TICK_S_MAX: Final = 0.25
 REPAIR_PERIOD_S: Final = 1.0
-LEASE_WRITE_PERIOD_S: Final = 0.25
 STOP_WAIT_S: Final = 2.0
 STOP_BUSY_WAIT_S: Final = 10.0
 """While vip says that it has anything yet; a clean stop of vip takes no longer either."""
@@ -101,6 +100,7 @@ class MembershipService:
         links: Links,
         lease_file: files.LeaseFile,
         state_file: files.StateFile,
+        vote_file: files.VoteFile,
         log: structlog.typing.FilteringBoundLogger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -112,7 +112,6 @@ class MembershipService:
         self._bus = bus
         self._links = links
         self._lease_file = lease_file
-        self._state_file = state_file
         self._log = log
         self._clock = clock
         self._keyring = Keyring(settings.authentication)
@@ -143,7 +142,7 @@ class MembershipService:
             witnesses=tuple(w.name for w in cluster.witnesses),
             tail_s=tail_s,
             incarnation=incarnation,
-            votes=state_file.votes,
+            votes=vote_file.earlier,
             fences=[fence.director for fence in settings.fences],
         )
         self._orders = Orders(
@@ -166,6 +165,7 @@ class MembershipService:
         )
         self._keeping = Keeping(
             state_file,
+            vote_file,
             replays=self._hearing.replays,
             keepalive_s=self._timers.keepalive_s,
             say=lambda event, key, error: self._say(event, key, level="error", error=error),
@@ -474,7 +474,7 @@ class MembershipService:
 
     def _write_leases(self, now_s: float) -> None:
         leases = self._leases()
-        renewal_due = bool(leases) and now_s - self._leases_written_s >= LEASE_WRITE_PERIOD_S
+        renewal_due = bool(leases) and now_s - self._leases_written_s >= files.LEASE_WRITE_PERIOD_S
         if not (self._leases_changed or renewal_due):
             return
         try:
@@ -488,6 +488,7 @@ class MembershipService:
         self._sequence += 1
         self._send_wanted = False
         unwritten = self._keeping.write_votes()
+        self._ownership.votes_written(unwritten)
         # One that was late does not delay the next, or each would add its lateness to the period.
         period_s = self._timers.keepalive_s
         self._next_beat_s = max(min(self._next_beat_s, now_s), now_s - period_s / 2) + period_s

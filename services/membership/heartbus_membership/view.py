@@ -68,6 +68,12 @@ class KnownGroup:
     """An operator moved it away from here: it comes back where nobody else can take it."""
     wanted_until_s: float = float("-inf")
     """An operator wants it here; asked for until then."""
+    raise_to: int = 0
+    """An epoch that we ask a majority for while we hold the group with a lower one; 0: none."""
+    raise_reason: str = ""
+    raised_s: float = float("-inf")
+    stale_s: float = 0.0
+    """Our vip may believe in a lease that is longer by so much: an earlier process told it."""
     ask_until_s: float = float("-inf")
     ask_again_s: float = float("-inf")
 

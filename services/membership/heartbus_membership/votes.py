@@ -13,8 +13,12 @@ witnesses) a group is held by a lease of the majority:
 Two majorities share a voter, and that voter has promised itself to one: so two leases of a group
 never stand at once, however late, doubled or one-sided the messages, and whatever any wall clock
 says. The argument needs clocks that run at nearly the same rate (``DRIFT``) and voters that keep
-their promises over a restart: a vote is on disk before it is said, and a voter that has lost its
-disk, or the machine's boot, supports nobody before ``promise_s`` has passed.
+their promises over a restart: a vote is written before it is said, and a voter that has lost what
+it wrote, or the machine's boot, supports nobody before ``promise_s`` has passed.
+
+A voter supports no claim with an epoch below one that it supported before, nor the same epoch of
+another candidate. So of two leases the later one has the higher epoch, also where a candidate died
+between its grant and its next heartbeat. Who is refused asks again, above what the voter knows.
 """
 
 from __future__ import annotations
@@ -48,7 +52,7 @@ class _Promise:
 class Voter:
     """Our own votes, one for each group.
 
-    ``remembered``: the votes that an earlier process of ours left on the disk of this boot; None if
+    ``remembered``: the votes that an earlier process of ours wrote in this boot; None if
     it left nothing, so that nobody knows what we had promised.
     """
 
@@ -65,6 +69,8 @@ class Voter:
             group: _Promise(vote, started_s + promise_s, heard=False)
             for group, vote in (remembered or {}).items()
         }
+        self._highest = dict(remembered or {})
+        self._contested: set[str] = set()
 
     def supports(self, group: str, *, now_s: float) -> str | None:
         """Return whom we support; None if nobody, no longer, or one not heard since our start."""
@@ -72,6 +78,14 @@ class Voter:
         if promise is None or not promise.heard or now_s >= promise.until_s:
             return None
         return promise.vote.candidate
+
+    def highest_epoch(self, group: str) -> int:
+        """Return the epoch above which a claim must be for us to support it whose ever it is.
+
+        One more than the highest that we supported where two candidates claimed with that one.
+        """
+        vote = self._highest.get(group)
+        return 0 if vote is None else vote.epoch + (group in self._contested)
 
     def may_support(self, group: str, candidate: str, *, now_s: float) -> bool:
         """Whether no promise to somebody else is in the way."""
@@ -84,28 +98,48 @@ class Voter:
         self, group: str, peer: str, *, incarnation: int, claim: Claim, now_s: float
     ) -> Vote | None:
         """Take in news of a candidate; return our vote for it if that is a new one."""
-        promise = self._promises.get(group)
+        vote = Vote(candidate=peer, incarnation=incarnation, epoch=claim.epoch)
         if claim.phase in SUPPORTED:
-            return self.support(group, Vote(candidate=peer, incarnation=incarnation), now_s=now_s)
+            return self.support(group, vote, now_s=now_s)
         # Only the process that claimed can take its claim back: one that starts anew may not know
         # yet what its vip still holds.
-        if promise is not None and promise.vote == Vote(candidate=peer, incarnation=incarnation):
+        promise = self._promises.get(group)
+        if promise is not None and _same_process(promise.vote, vote):
             promise.until_s = now_s
         return None
 
     def support(self, group: str, vote: Vote, *, now_s: float) -> Vote | None:
         """Promise ourselves to a candidate if we may; return the vote if it is a new one."""
+        highest = self._highest.get(group)
+        if highest is not None and not _follows(vote, highest):
+            if vote.epoch == highest.epoch:
+                self._contested.add(group)
+            return None
         if not self.may_support(group, vote.candidate, now_s=now_s):
             return None
-        before = self._promises.get(group)
-        self._promises[group] = _Promise(vote, now_s + self._promise_s)
-        return vote if before is None or before.vote != vote else None
+        return self.bind(group, vote, until_s=now_s + self._promise_s)
 
     def bind(self, group: str, vote: Vote, *, until_s: float) -> Vote | None:
-        """Promise ourselves to our own claim until a time; return the vote if it is a new one."""
+        """Promise ourselves, to our own claim too, until a time; return the vote if it is new."""
         before = self._promises.get(group)
         self._promises[group] = _Promise(vote, until_s)
+        highest = self._highest.get(group)
+        if highest is None or vote.epoch >= highest.epoch:
+            self._highest[group] = vote
+        if highest is not None and vote.epoch > highest.epoch:
+            self._contested.discard(group)
         return vote if before is None or before.vote != vote else None
+
+
+def _same_process(one: Vote, other: Vote) -> bool:
+    return (one.candidate, one.incarnation) == (other.candidate, other.incarnation)
+
+
+def _follows(vote: Vote, highest: Vote) -> bool:
+    """Whether a voter that supported ``highest`` may support this one."""
+    if vote.epoch == highest.epoch:
+        return vote.candidate == highest.candidate
+    return vote.epoch > highest.epoch
 
 
 class Support:
@@ -120,6 +154,8 @@ class Support:
         self._sent: deque[tuple[int, float]] = deque(maxlen=SENT_MAX)
         self._since: dict[str, int] = {}
         self._sure_s: dict[str, dict[str, float]] = {}
+        self._raised_since: dict[str, int] = {}
+        self._raised_by: dict[str, set[str]] = {}
 
     def beat_sent(self, sequence: int, *, now_s: float) -> None:
         """Note when a heartbeat of ours was sent."""
@@ -129,8 +165,21 @@ class Support:
 
     def claim_begins(self, group: str) -> None:
         """Count only votes for what we say from the next heartbeat on."""
-        self._since[group] = self._sent[-1][0] + 1 if self._sent else 0
+        self._since[group] = self._next_sequence
         self._sure_s[group] = {}
+
+    def raise_begins(self, group: str) -> None:
+        """Ask about a higher epoch of our claim, from the next heartbeat on."""
+        self._raised_since[group] = self._next_sequence
+        self._raised_by[group] = set()
+
+    def raised(self, group: str) -> bool:
+        """Whether a majority supports the higher epoch."""
+        return len(self._raised_by.get(group, ())) >= self._needed
+
+    @property
+    def _next_sequence(self) -> int:
+        return self._sent[-1][0] + 1 if self._sent else 0
 
     def vote_heard(self, group: str, voter: str, *, echoed: int) -> None:
         """Note that a voter supports us, and which heartbeat of ours it had heard."""
@@ -140,6 +189,8 @@ class Support:
         if sent_s is not None:
             sure = self._sure_s.setdefault(group, {})
             sure[voter] = max(sent_s, sure.get(voter, sent_s))
+            if group in self._raised_by and echoed >= self._raised_since[group]:
+                self._raised_by[group].add(voter)
 
     def until_s(self, group: str) -> float:
         """Return when the support of a majority ends for sure; -inf while there is none."""
