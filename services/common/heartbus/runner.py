@@ -297,8 +297,13 @@ async def _run_with_bus(context: Context, main: ServiceMain) -> None:
         try:
             await main(context)
             reason = "asked to stop"
-        except* (ConfigError, MachineError) as group:
-            reason = str(_first(group))
+        except (ConfigError, MachineError) as error:
+            reason = str(error)
+            raise
+        except BaseExceptionGroup as group:
+            ours = group.subgroup((ConfigError, MachineError))
+            if ours is not None:
+                reason = str(_first(ours))
             raise
         finally:
             context.notifier.stopping()
