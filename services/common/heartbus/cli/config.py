@@ -1,22 +1,27 @@
-"""``heartbus config check`` and ``show``: what the files say, and what was made of it."""
+"""``heartbus config``: what the files say, what was made of it, in what they differ."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+from dataclasses import asdict
 
 import click
 
 from heartbus.cli.options import json_option
-from heartbus.config import ConfigError, Diagnostic, Level, load
+from heartbus.config import ConfigError, Diagnostic, Level, Loaded, load
+from heartbus.config.convert import NotTextError, to_toml
+from heartbus.config.difference import Kind, differences
 from heartbus.config.digest import config_digest
+from heartbus.config.origin import render_origins
 from heartbus.config.show import render
 from heartbus.runner import EXIT_CONFIG, fail
 
 
 @click.group()
 def config() -> None:
-    """Check and show a configuration, in the old form (a directory) or the new (TOML)."""
+    """Check, show, convert and compare configurations, in the old form or as TOML."""
 
 
 @config.command(epilog="Example: heartbus config check /etc/ha.d")
@@ -58,14 +63,73 @@ def check(path: str, *, strict: bool, as_json: bool) -> None:
 
 @config.command(epilog="Example: heartbus config show /etc/ha.d --json")
 @click.argument("path")
+@click.option("--origin", is_flag=True, help="Each value with the file and line it came from.")
 @json_option
-def show(path: str, *, as_json: bool) -> None:
+def show(path: str, *, origin: bool, as_json: bool) -> None:
     """Print what PATH means to heartbus; keys and passwords are left out."""
+    loaded = _load("show", path)
+    if origin:
+        text = render_origins(loaded.cluster, loaded.places, as_json=as_json)
+        click.echo(text, nl=False)
+    else:
+        click.echo(render(loaded.cluster, as_json=as_json))
+
+
+@config.command(epilog="Example: heartbus config convert /etc/ha.d --output heartbus.toml")
+@click.argument("path")
+@click.option("--to", type=click.Choice(["toml"]), default="toml", show_default=True)
+@click.option("--output", metavar="FILE", help="A new file, mode 600 (default: standard output).")
+def convert(path: str, *, to: str, output: str | None) -> None:
+    """Write PATH as one TOML file that means the same; keys and passwords are part of it.
+
+    What was said about the old files stands above as comments. A file that is there is not
+    overwritten. Exit code: 0 written, 1 it cannot be written, 2 errors in PATH.
+    """
+    del to  # the only form there is
+    loaded = _load("convert", path)
     try:
-        loaded = load(path)
+        text = to_toml(loaded.cluster, loaded.diagnostics)
+    except NotTextError as error:
+        sys.exit(fail("heartbus config convert", error, EXIT_CONFIG))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        click.echo(f"heartbus config convert: {output}: {error.strerror}", err=True)
+        sys.exit(1)
+    click.echo(f"{output}: written; next: heartbus config check {output}")
+
+
+@config.command(epilog="Example: heartbus config diff /etc/ha.d heartbus.toml")
+@click.argument("old")
+@click.argument("new")
+@json_option
+def diff(old: str, new: str, *, as_json: bool) -> None:
+    """Say in what NEW differs from OLD, in terms of what they mean; secrets are not shown.
+
+    Exit code: 0 they mean the same, 1 they differ, 2 errors in one of them.
+    """
+    found = differences(_load("diff", old).cluster, _load("diff", new).cluster)
+    if as_json:
+        click.echo(json.dumps([asdict(difference) for difference in found], indent=2))
+    else:
+        colours = {Kind.ADDED: "green", Kind.REMOVED: "red", Kind.CHANGED: "yellow"}
+        for difference in found:
+            click.echo(click.style(str(difference), fg=colours[difference.kind]))
+        if not found:
+            click.echo("no difference")
+    sys.exit(1 if found else 0)
+
+
+def _load(command: str, path: str) -> Loaded:
+    try:
+        return load(path)
     except ConfigError as error:
-        sys.exit(fail("heartbus config show", error, EXIT_CONFIG))
-    click.echo(render(loaded.cluster, as_json=as_json))
+        sys.exit(fail(f"heartbus config {command}", error, EXIT_CONFIG))
 
 
 def _print(diagnostics: tuple[Diagnostic, ...]) -> None:

@@ -99,8 +99,11 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
         source=path,
     )
     places = Places(
-        whole=Place(file=ha.file), known={**_places(ha, keys, draft), **resource_places}
+        whole=Place(file=ha.file),
+        known={**_places(ha, keys, draft), **resource_places},
+        not_written=_not_written(ha),
     )
+    report.places = places
     without = _without(ha, keys) | (frozenset({"groups"}) if groups_refused else frozenset())
     cluster = named_at(cluster, places)
     validate(cluster, places, report, without=without)
@@ -266,6 +269,18 @@ def _without(ha: HaCf, keys: AuthKeys) -> frozenset[str]:
     return frozenset(without)
 
 
+def _not_written(ha: HaCf) -> frozenset[Path]:
+    """Return what follows from other directives; its place is theirs, for remarks."""
+    given = (
+        ("keepalive", ha.keepalive_s),
+        ("warntime", ha.warntime_s),
+        ("deadtime", ha.deadtime_s),
+        ("initdead", ha.initdead_s),
+        ("lease", None),
+    )
+    return frozenset(("membership", name) for name, setting in given if setting is None)
+
+
 def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
     places: dict[Path, Place] = {
         ("directors",): Place(file=ha.file, directive="node"),
@@ -282,6 +297,11 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         ("lease", ha.deadtime_s),
         ("deadping", ha.deadping_s),
         ("rtprio", ha.rtprio),
+        ("keepalive", ha.keepalive_s),
+        ("failback", ha.auto_failback or ha.nice_failback),
+        ("hopfudge", ha.hopfudge),
+        ("watchdog", ha.watchdog),
+        ("realtime", ha.realtime),
     ):
         if setting is not None:
             places["membership", name] = setting.place
@@ -289,6 +309,12 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         places["directors", index] = node.place
     for index, link in enumerate(ha.links):
         places["membership", "links", index] = link.place
+        if link.value.kind is LinkKind.SERIAL and ha.baud is not None:
+            places["membership", "links", index, "baud"] = ha.baud.place
+        if link.value.kind in (LinkKind.BCAST, LinkKind.UCAST) and ha.udpport is not None:
+            places["membership", "links", index, "port"] = ha.udpport.place
+    if ha.ping_nodes:
+        places["membership", "ping_nodes"] = ha.ping_nodes[0].place
     for index, ping_node in enumerate(ha.ping_nodes):
         places["membership", "ping_nodes", index] = ping_node.place
     for index, client in enumerate(ha.clients):
@@ -299,6 +325,10 @@ def _places(ha: HaCf, keys: AuthKeys, draft: Draft) -> dict[Path, Place]:
         places["membership", "authentication", "signing_key"] = keys.signing_key.place
     for index, group in enumerate(draft.groups):
         places["groups", index] = group.place
+    line_of = {group.value.name: group.place for group in draft.groups}
+    for index, service in enumerate(draft.services):
+        if (line := line_of.get(service.value.group or "")) is not None:
+            places["virtual_services", index, "group"] = line
     return {**places, **draft.service_places()}
 
 

@@ -51,19 +51,25 @@ class GroupFiles:
         return frozenset(self._loaded)
 
     def expand(
-        self, name: str, resources: Sequence[Setting[Resource]]
+        self,
+        name: str,
+        resources: Sequence[Setting[Resource]],
+        stand_for_themselves: frozenset[int] = frozenset(),
     ) -> tuple[tuple[Resource, ...], list[Setting[VirtualService]]]:
         """Return the resources, with the files that were found, and their virtual services.
 
         A service that stands both in the saved rules and in an ldirectord file of the group is that
-        of the ldirectord file: ldirectord takes over what ipvsadm restored.
+        of the ldirectord file: ldirectord takes over what ipvsadm restored. The resources numbered
+        ``stand_for_themselves`` name services that are written elsewhere: no file is read.
         """
         found: list[Resource] = []
         saved: list[Setting[VirtualService]] = []
         checked: list[Setting[VirtualService]] = []
-        for setting in resources:
+        for index, setting in enumerate(resources):
             resource = setting.value
-            if isinstance(resource, SavedRulesResource):
+            if index in stand_for_themselves:
+                pass
+            elif isinstance(resource, SavedRulesResource):
                 resource, services = self._saved_rules(name, setting.place)
                 saved += services
             elif isinstance(resource, CheckedServicesResource):
@@ -165,9 +171,10 @@ class Draft:
         resources: Sequence[Setting[Resource]],
         place: Place,
         files: GroupFiles,
+        stand_for_themselves: frozenset[int] = frozenset(),
     ) -> None:
         """Add a group and the virtual services of the files it names."""
-        found, services = files.expand(group.name, resources)
+        found, services = files.expand(group.name, resources, stand_for_themselves)
         self.groups.append(Setting(value=replace(group, resources=found), place=place))
         self.services += services
 

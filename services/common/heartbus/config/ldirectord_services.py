@@ -88,13 +88,40 @@ def _parts(section: Section, service: VirtualService, defaults: Settings) -> dic
         (("check", "port"), own.checkport),
         (("check", "service"), own.service),
         (("check", "type"), own.checktype),
+        (("check", "connects"), own.checktype),
         (("check", "command"), own.checkcommand),
         (("check", "login"), own.login),
         (("check", "password"), own.passwd),
         (("check", "database"), own.database),
         (("check", "secret"), own.secret),
         (("check", "virtualhost"), own.virtualhost),
+        (("check", "http_method"), own.httpmethod),
+        (("check", "attempts"), own.checkcount or defaults.checkcount),
+        (("check", "fall"), own.failurecount or defaults.failurecount),
+        (("check", "interval"), _interval(own, defaults)),
+        (
+            ("check", "connect_timeout"),
+            own.checktimeout_s
+            or own.negotiatetimeout_s
+            or defaults.checktimeout_s
+            or defaults.negotiatetimeout_s,
+        ),
+        (
+            ("check", "negotiate_timeout"),
+            own.negotiatetimeout_s
+            or own.checktimeout_s
+            or defaults.negotiatetimeout_s
+            or defaults.checktimeout_s,
+        ),
+        (("scheduler",), own.scheduler),
+        (("protocol",), own.protocol),
+        (("persistent",), own.persistent_s),
+        (("netmask",), own.netmask),
+        (("quiescent",), own.quiescent or defaults.quiescent),
         (("fallback",), own.fallback or defaults.fallback),
+        (("fallback", "address"), own.fallback or defaults.fallback),
+        (("fallback", "method"), own.fallback or defaults.fallback),
+        (("address",), section),
     ):
         if setting is not None:
             parts[path] = setting.place
@@ -106,6 +133,13 @@ def _parts(section: Section, service: VirtualService, defaults: Settings) -> dic
     for index, server in enumerate(service.real_servers):
         parts["real_servers", index] = at[server.endpoint.address, server.endpoint.port]
     return parts
+
+
+def _interval(own: Settings, defaults: Settings) -> Setting[float] | Setting[int] | None:
+    """Return the interval that counts: a section has its own with fork=yes alone."""
+    if own.checkinterval_s is not None and defaults.fork is not None and defaults.fork.value:
+        return own.checkinterval_s
+    return defaults.checkinterval_s
 
 
 def _service(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from heartbus.config import classic, native, source
 from heartbus.config.diagnostics import ConfigError, Diagnostic
-from heartbus.config.report import Place, Report
+from heartbus.config.report import Place, Places, Report
 from heartbus.model import Cluster
 
 NATIVE_FILE = "heartbus.toml"
@@ -15,10 +15,11 @@ NATIVE_FILE = "heartbus.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A usable configuration and everything there is to say about its files."""
+    """A usable configuration, everything there is to say about its files, and where what stands."""
 
     cluster: Cluster
     diagnostics: tuple[Diagnostic, ...]
+    places: Places
 
 
 def load(path: str, *, root: str = "/") -> Loaded:
@@ -35,7 +36,8 @@ def load(path: str, *, root: str = "/") -> Loaded:
     cluster = _read(path, root, report)
     report.refuse_errors()
     assert cluster is not None
-    return Loaded(cluster=cluster, diagnostics=report.diagnostics())
+    places = report.places or Places(whole=Place(file=path))
+    return Loaded(cluster=cluster, diagnostics=report.diagnostics(), places=places)
 
 
 def _read(path: str, root: str, report: Report) -> Cluster | None:

@@ -61,6 +61,7 @@ from heartbus.model import (
     AuthMethod,
     BroadcastLink,
     BusSettings,
+    CheckedServicesResource,
     Cluster,
     Director,
     Failback,
@@ -70,6 +71,7 @@ from heartbus.model import (
     PingNode,
     Resource,
     ResourceGroup,
+    SavedRulesResource,
     ScriptResource,
     SerialLink,
     Takeover,
@@ -86,6 +88,7 @@ KEY_PARTS_MAX: Final = 32
 _LONG_KEY: Final = re.compile(rf"(?:[\w\"'-]{{1,64}}[ \t]{{0,8}}\.[ \t]{{0,8}}){{{KEY_PARTS_MAX}}}")
 
 TIMER_PROFILE_DEFAULT: Final = "lan"
+TIMER_KEYS: Final = ("keepalive", "warntime", "deadtime", "initdead")
 LEASE_NOT_GIVEN_S: Final = 0.0
 LINK_KINDS: Final = ("bcast", "ucast", "ucast6", "mcast", "mcast6", "serial")
 LIFETIME_MAX_S: Final = 3600
@@ -162,15 +165,27 @@ class _Reader:
     def _cross_checked(self, cluster: Cluster, draft: Draft) -> Cluster:
         written = sum(path[0] == "virtual_services" for path in self._tables)
         known = {**draft.service_places(first=written), **self._ping_places}
-        places = Places(whole=Place(file=self._file.path), known=known, lookup=self._place)
+        places = Places(
+            whole=Place(file=self._file.path), known=known, lookup=self._place, exact=self._exact
+        )
         cluster = named_at(cluster, places)
         validate(cluster, places, self._report, without=frozenset(self._without))
         warn_of_missing_scripts(cluster, self._search, places, self._report)
         check_programs(cluster, self._search, places, self._report)
+        self._report.places = places
         return cluster
 
     def _place(self, path: Path) -> Place:
         return self._toml.place(self._tables.get(path[:2], path[:2]) + path[2:])
+
+    def _exact(self, path: Path) -> Place | None:
+        if path[0] == "virtual_services" and path[:2] not in self._tables:
+            return None  # from a file of its own
+        written = self._tables.get(path[:2], path[:2]) + path[2:]
+        if path[:1] == ("membership",) and path[1] in TIMER_KEYS:
+            # A time that is not written is that of the profile.
+            return self._toml.written(written) or self._toml.written(("membership", "timers"))
+        return self._toml.written(written)
 
     def _directors(self, key: str, tables: list[Table]) -> tuple[Director, ...]:
         directors: list[Director] = []
@@ -194,7 +209,7 @@ class _Reader:
         files = GroupFiles(self._search, self._report)
         for table in tables:
             preferred = table.required("preferred", table.text("preferred", node_name))
-            resources = _resources(table)
+            resources, tables_of_resources = _resources(table)
             name = table.text("name", str)
             if name is None and resources:
                 name = resources[0].value.name
@@ -205,7 +220,7 @@ class _Reader:
                 continue
             self._tables["groups", len(draft.groups)] = table.path
             group = ResourceGroup(name=name, preferred=preferred, resources=())
-            draft.add_group(group, resources, table.at(), files)
+            draft.add_group(group, resources, table.at(), files, tables_of_resources)
 
     def _membership(self, table: Table) -> Membership:
         links = [_link(link) for link in table.tables("links")]
@@ -396,8 +411,10 @@ def _multicast(
     )
 
 
-def _resources(table: Table) -> list[Setting[Resource]]:
+def _resources(table: Table) -> tuple[list[Setting[Resource]], frozenset[int]]:
+    """Return the resources, and which of them are tables: these name no file to read."""
     resources: list[Setting[Resource]] = []
+    as_tables: set[int] = set()
     for index, item in enumerate(table.items("resources")):
         place = table.at("resources", index)
         resource: Resource | None = None
@@ -413,8 +430,10 @@ def _resources(table: Table) -> list[Setting[Resource]]:
         else:
             table.refuse("resources", item, 'text such as "IPaddr::192.168.7.110/24"', index)
         if resource is not None:
+            if isinstance(item, dict):
+                as_tables.add(len(resources))
             resources.append(Setting(value=resource, place=place))
-    return resources
+    return resources, frozenset(as_tables)
 
 
 def _resource_table(table: Table) -> Resource | None:
@@ -423,6 +442,14 @@ def _resource_table(table: Table) -> Resource | None:
         arguments = tuple(table.texts("arguments", str))
         table.close()
         return ScriptResource(script=script, arguments=arguments) if script else None
+    if table.has("services"):
+        file = table.text("services", str)
+        table.close()
+        return CheckedServicesResource(file=file) if file else None
+    if table.has("saved_rules"):
+        rules = table.text("saved_rules", str)
+        table.close()
+        return SavedRulesResource(file=rules or None)
     written = table.required("address", table.text("address", _address_and_prefix))
     broadcast = table.text("broadcast", ipv4)
     nic = table.text("interface", interface)

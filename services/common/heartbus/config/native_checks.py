@@ -82,6 +82,7 @@ def check(table: Table, port: int, protocol: TransportProtocol) -> Check:
         tls=tls,
         proxy_protocol=table.integer("proxy_protocol", 0, PROXY_VERSIONS) or 0,
         command=_command(table),
+        addresses=bool(table.boolean("addresses")),
         dynamic_weight=bool(table.boolean("dynamic_weight")),
         file=table.text("file", absolute_path),
         attempts=table.integer("attempts", 1, ATTEMPTS_MAX) or default.attempts,

@@ -52,7 +52,9 @@ class Setting(Generic[T]):
 class Places:
     """Finds the place of a part of the model; the nearest known parent if it has none itself.
 
-    ``lookup`` answers for every part without a known parent.
+    ``lookup`` answers for every part without a known parent. ``exact`` answers for what is written
+    itself. ``not_written``: places of ``known`` that serve remarks only, the value follows from
+    another one.
     """
 
     def __init__(
@@ -61,10 +63,30 @@ class Places:
         whole: Place,
         known: Mapping[Path, Place] | None = None,
         lookup: Callable[[Path], Place] | None = None,
+        exact: Callable[[Path], Place | None] | None = None,
+        not_written: frozenset[Path] = frozenset(),
     ) -> None:
         self._whole = whole
         self._known = known or {}
         self._lookup = lookup
+        self._exact = exact
+        self._not_written = not_written
+
+    def origin(self, path: Path) -> Place | None:
+        """Return where the value at this path was written; None: it is a default.
+
+        What stands on one line as a whole, a real server say, was written where the line is.
+        """
+        if path in self._known and path not in self._not_written:
+            return self._known[path]
+        if self._exact is not None and (place := self._exact(path)) is not None:
+            return place
+        for length in range(len(path) - 1, 1, -1):
+            parent = path[:length]
+            on_one_line = isinstance(parent[-1], int) and parent[:-1] != ("virtual_services",)
+            if on_one_line and parent in self._known:
+                return self._known[parent]
+        return None
 
     def at(self, *path: str | int) -> Place:
         """Return the place of this part."""
@@ -82,6 +104,8 @@ class Report:
         self._order: dict[str, int] = {}
         self._left_out = 0
         self._errors = 0
+        self.places: Places | None = None
+        """Where everything was written, once all files are read."""
 
     @property
     def errors(self) -> int:

@@ -39,6 +39,11 @@ class TomlFile:
                 return Place(file=self.path, line=line, directive=dotted(path))
         return Place(file=self.path, directive=dotted(path) or None)
 
+    def written(self, path: Path) -> Place | None:
+        """Return the place of a key that is written, or None."""
+        line = self._lines.get(path)
+        return None if line is None else Place(file=self.path, line=line, directive=dotted(path))
+
 
 class Table:
     """One table of the file; missing tables read as empty ones."""
