@@ -27,6 +27,7 @@ def main() -> int:
         children,
         stop_order=stop_order,
         watchdog_s=float(watchdog_s),
+        reload=lambda: ("one", "slow"),
     ).run()
 
 
@@ -48,6 +49,9 @@ def body(path: Path, name: str) -> Callable[[], int]:
             return 3
         if name != "stubborn":
             signal.signal(signal.SIGTERM, stop)
+        while name == "slow" and not path.with_name("go").exists():
+            time.sleep(0.01)  # asks for a file; whoever makes it bounds the wait
+        signal.signal(signal.SIGHUP, lambda _number, _frame: note("reloaded"))
         notifier = Notifier()
         notifier.ready()
         note("ready")

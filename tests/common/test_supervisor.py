@@ -117,6 +117,21 @@ def test_a_child_that_cannot_run_here_stops_the_whole_director_and_the_last_line
     assert all(gone(pid) for pid in supervised.lines("one", "started"))
 
 
+def test_a_reload_reaches_those_that_take_one_once_they_are_ready_for_it(directory: Path) -> None:
+    supervised = Supervised(directory, "one", "slow", "two")
+    for name, word in (("one", "ready"), ("two", "ready"), ("slow", "started")):
+        supervised.wait_for(name, word)
+    supervised.popen.send_signal(signal.SIGHUP)
+    supervised.wait_for("one", "reloaded")
+    assert not supervised.lines("slow", "reloaded")
+    (directory / "go").touch()
+    supervised.wait_for("slow", "reloaded")
+    supervised.popen.terminate()
+    assert supervised.popen.wait(20) == 0
+    assert [len(supervised.lines(n, "started")) for n in ("one", "slow", "two")] == [1, 1, 1]
+    assert supervised.order("reloaded") == ["one", "slow"]
+
+
 def test_told_twice_it_kills_what_does_not_stop(directory: Path) -> None:
     supervised = Supervised(directory, "stubborn", "one")
     stubborn = supervised.wait_for("stubborn", "ready")

@@ -37,11 +37,18 @@ def trio() -> Iterator[HeartbusPair]:
         yield started
 
 
+STRICT = 'takeover = "strict"\nlease = 2\nrestart_grace = 2\n'
+
+
 @pytest.fixture(scope="module")
-def strict() -> Iterator[HeartbusPair]:
-    settings = 'takeover = "strict"\nlease = 2\nrestart_grace = 2\n'
-    with Lab() as lab, HeartbusPair(lab, "s", echo_period_s=0.01, settings=settings) as started:
-        yield started
+def strict(request: pytest.FixtureRequest) -> Iterator[HeartbusPair]:
+    """Two directors that take over strictly; the parameter says whether a witness is with them."""
+    with Lab() as lab:
+        pair = HeartbusPair(
+            lab, "s", echo_period_s=0.01, settings=STRICT, voter=bool(request.param)
+        )
+        with pair:
+            yield pair
 
 
 @pytest.fixture
@@ -147,11 +154,16 @@ def test_a_paused_holder_is_replaced_and_gives_up_when_it_wakes(fault: Fault) ->
 # --- strict --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("process", [None, "heartbus-vip"], ids=["all", "vip"])
+@pytest.mark.parametrize(
+    ("strict", "process"),
+    [(False, None), (False, "heartbus-vip"), (True, None)],
+    ids=["two", "two, only vip", "majority"],
+    indirect=["strict"],
+)
 def test_strict_takeover_of_a_paused_director_never_gives_two_holders(
     strict: HeartbusPair, process: str | None
 ) -> None:
-    """Two directors, and the kernel of the paused one keeps the address for its lifetime."""
+    """The kernel of the paused director keeps the address for its lifetime."""
     fault = Fault(strict)
     pids = strict.signal_all(fault.active, signal.SIGSTOP, process)
     fault.wait_until_held_by(fault.standby, within_s=2.0 * LEASE_S + LIFETIME_S + EXPIRY_TAIL_S)

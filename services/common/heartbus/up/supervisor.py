@@ -57,6 +57,7 @@ class Child:
     alive_s: float = 0.0
     start_at_s: float | None = 0.0
     kill_at_s: float | None = None
+    reload_due: bool = False
     status: str = ""
 
 
@@ -123,6 +124,7 @@ class Supervisor:
         child.pid = pid
         child.start_at_s = None
         child.kill_at_s = None
+        child.reload_due = False
         child.alive_s = now_s
         child.ready = not child.notifies
         child.ever_ready = child.ever_ready or child.ready
@@ -225,6 +227,7 @@ class Supervisor:
                 child.status = line.removeprefix("STATUS=")
         if "READY=1" in lines and not child.ready:
             child.ready = child.ever_ready = True
+            self._reload_if_due(child)
             self._log.info("process.ready", name=child.name, pid=pid)
             if all(c.ready for c in self._children) and not self._told_ready:
                 self._told_ready = True
@@ -247,10 +250,16 @@ class Supervisor:
             elif number == signal.SIGHUP and self._reload is not None:
                 told = self._reload()
                 for child in self._children:
-                    if child.name in told:
-                        self._signal(child, signal.SIGHUP)
+                    child.reload_due = child.name in told
+                    self._reload_if_due(child)
             elif number == signal.SIGHUP:
                 self._log.warning("reload.ignored", reason="restart to apply a new configuration")
+
+    def _reload_if_due(self, child: Child) -> None:
+        """Send SIGHUP to a child that is ready: it would end one that has no handler for it yet."""
+        if child.reload_due and child.ready:
+            child.reload_due = False
+            self._signal(child, signal.SIGHUP)
 
     def _sleep_s(self) -> float:
         now_s = time.monotonic()
