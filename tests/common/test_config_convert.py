@@ -131,6 +131,9 @@ def test_every_field_of_the_model_is_in_the_document(tmp_path: Path) -> None:
         "address": "192.168.7.11:80",
         "method": "masq",
         "weight": 5,
+        "upper_threshold": 0,
+        "lower_threshold": 0,
+        "tunnel": {"type": "ipip", "port": 0, "checksum": "none"},
         "request": "/a",
         "receive": "b",
     }

@@ -401,16 +401,16 @@ GROUP = '[[groups]]\nname = "g"\npreferred = "a"\n'
             " port, such as 192.168.7.110:80",
         ),
         (
-            '[[virtual_services]]\naddress = "[2001:db8::1]:80"\n',
+            '[[virtual_services]]\naddress = "[ff02::1]:80"\n',
             1,
-            "virtual_services[0].address: '2001:db8::1' cannot be served; allowed is an IPv4"
-            " address (IPv6 is not served by this version)",
+            "virtual_services[0].address: ff02::1 cannot be served; allowed is a unicast address"
+            " without a scope",
         ),
         (
             VIRTUAL + 'scheduler = "rrr"\n',
             2,
             "virtual_services[0].scheduler: 'rrr' is not allowed; allowed is rr, wrr, lc, wlc,"
-            " lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh; did you mean rr or wrr?",
+            " lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh, twos; did you mean rr or wrr?",
         ),
         (
             VIRTUAL + "quiescent = 1\n",

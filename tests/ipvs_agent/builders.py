@@ -32,6 +32,7 @@ from heartbus_ipvs_agent.entries import (
     ServiceKey,
     ServiceSettings,
     Table,
+    TunnelEnds,
 )
 
 VIP = "192.168.7.110"
@@ -168,6 +169,7 @@ any_service_settings = st.builds(
     flags=_u32.map(lambda flags: flags & ~2),
     timeout_s=_u32,
     netmask=_u32,
+    engine=st.text("abcdefghijklmnopqrstuvwxyz_", max_size=15),
 )
 any_destination_key = st.builds(DestinationKey, st.one_of(_addresses4, _addresses6), _ports)
 any_destination_settings = st.builds(
@@ -176,4 +178,5 @@ any_destination_settings = st.builds(
     weight=_u32,
     upper_threshold=_u32,
     lower_threshold=_u32,
+    tunnel=st.builds(TunnelEnds, st.integers(0, 255), _ports, st.integers(0, 65535)),
 )

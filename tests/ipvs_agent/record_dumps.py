@@ -30,6 +30,12 @@ COMMANDS = (
     "ipvsadm -a -t [fd00::1]:80 -r [fd00::2]:80 -m",
     "ipvsadm -A -f 3 -s wlc -p 360 -M 255.255.255.0",
     "ipvsadm -A -f 4 -6 -s wlc",
+    "ipvsadm -A --sctp-service 192.168.7.110:5000 -s sh -b sh-port,sh-fallback",
+    "ipvsadm -a --sctp-service 192.168.7.110:5000 -r 192.168.7.14:5000 -m",
+    "ipvsadm -A -u 192.168.7.110:5060 -s rr -p 60 --pe sip",
+    "ipvsadm -A -f 5 -s rr",
+    "ipvsadm -a -f 5 -r 192.168.7.15 -i --tun-type gue --tun-port 6080 --tun-remcsum",
+    "ipvsadm -a -f 5 -r 192.168.7.16 -i --tun-type gre --tun-csum",
 )
 
 

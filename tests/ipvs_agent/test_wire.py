@@ -26,6 +26,7 @@ from heartbus_ipvs_agent.entries import (
     ServiceKey,
     ServiceSettings,
     Table,
+    TunnelEnds,
 )
 from heartbus_ipvs_agent.nlmsg import WireError
 from tests.ipvs_agent.builders import (
@@ -107,6 +108,29 @@ def test_add_destination_is_golden() -> None:
     )
 
 
+def test_a_tunnel_and_an_engine_are_golden() -> None:
+    body = wire.encode_action(
+        AddDestination(
+            service=key(),
+            destination=destination(11),
+            settings=DestinationSettings(
+                forwarding=Forwarding.IPIP, weight=1, tunnel=TunnelEnds(1, 6080, 2)
+            ),
+        )
+    )
+    assert body.endswith(
+        bytes.fromhex(
+            "05000d00 01000000"  # TUN_TYPE: GUE, padded
+            "06000e00 17c00000"  # TUN_PORT, network order
+            "06000f00 02000000"  # TUN_FLAGS: remote checksum
+        )
+    )
+    body = wire.encode_action(
+        AddService(service=key(), settings=ServiceSettings(scheduler="rr", engine="sip"))
+    )
+    assert body.endswith(bytes.fromhex("08000b00 73697000"))  # PE_NAME
+
+
 def test_what_is_removed_is_named_and_no_more() -> None:
     service = bytes.fromhex(
         "30000180 06000100 02000000 06000200 06000000"
@@ -167,6 +191,14 @@ def test_a_damaged_service_ends_in_wire_error_or_another_service(
         AddService(service=key(), settings=ServiceSettings(scheduler="")),
         AddService(service=key(), settings=ServiceSettings(scheduler="sixteen_letters_")),
         AddService(service=key(), settings=ServiceSettings(scheduler="wärr")),
+        AddService(service=key(), settings=ServiceSettings(scheduler="rr", engine="s" * 16)),
+        AddDestination(
+            service=key(),
+            destination=destination(11),
+            settings=DestinationSettings(
+                forwarding=Forwarding.IPIP, weight=1, tunnel=TunnelEnds(1, 65536, 0)
+            ),
+        ),
         AddService(service=key(70000), settings=ServiceSettings(scheduler="rr")),
         AddService(service=key(), settings=ServiceSettings(scheduler="rr", timeout_s=-1)),
         AddService(service=key(address="nowhere"), settings=ServiceSettings(scheduler="rr")),
@@ -241,6 +273,26 @@ def test_a_table_made_by_ipvsadm_is_read_from_the_dump_of_linux_6_1() -> None:
                 )
             ),
             fwm6: ServiceEntry(settings=ServiceSettings(scheduler="wlc", netmask=128)),
+            ServiceKey(Family.IPV4, 132, "192.168.7.110", 5000): ServiceEntry(
+                settings=ServiceSettings(scheduler="sh", flags=0x18),
+                destinations={DestinationKey("192.168.7.14", 5000): to(Forwarding.MASQ, 1)},
+            ),
+            ServiceKey(Family.IPV4, 17, "192.168.7.110", 5060): ServiceEntry(
+                settings=ServiceSettings(
+                    scheduler="rr", flags=SERVICE_PERSISTENT, timeout_s=60, engine="sip"
+                )
+            ),
+            ServiceKey(Family.IPV4, 0, "", 0, 5): ServiceEntry(
+                settings=ServiceSettings(scheduler="rr"),
+                destinations={
+                    DestinationKey("192.168.7.15", 0): DestinationSettings(
+                        forwarding=Forwarding.IPIP, weight=1, tunnel=TunnelEnds(1, 6080, 2)
+                    ),
+                    DestinationKey("192.168.7.16", 0): DestinationSettings(
+                        forwarding=Forwarding.IPIP, weight=1, tunnel=TunnelEnds(2, 0, 1)
+                    ),
+                },
+            ),
         }
     )
     assert set(table.connections.values()) == {Connections(active=0, inactive=0)}

@@ -21,6 +21,15 @@ from heartbus.model_checks import CheckType as CheckType
 from heartbus.model_checks import HttpMethod as HttpMethod
 from heartbus.model_checks import Page as Page
 from heartbus.model_checks import Tls as Tls
+from heartbus.model_ipvs import PLAIN_TUNNEL as PLAIN_TUNNEL
+from heartbus.model_ipvs import ForwardingMethod as ForwardingMethod
+from heartbus.model_ipvs import PersistenceEngine as PersistenceEngine
+from heartbus.model_ipvs import Scheduler as Scheduler
+from heartbus.model_ipvs import SchedulerFlag as SchedulerFlag
+from heartbus.model_ipvs import TransportProtocol as TransportProtocol
+from heartbus.model_ipvs import Tunnel as Tunnel
+from heartbus.model_ipvs import TunnelChecksum as TunnelChecksum
+from heartbus.model_ipvs import TunnelType as TunnelType
 
 Seconds = float
 
@@ -29,39 +38,6 @@ VirtualServiceName = NewType("VirtualServiceName", str)
 
 RealServerName = NewType("RealServerName", str)
 """A real server of a virtual service in events and logs: ``192.168.7.11:80``."""
-
-
-class ForwardingMethod(enum.StrEnum):
-    """How IPVS sends a packet on; spelled as in ldirectord (ipvsadm -g, -m, -i)."""
-
-    GATE = "gate"
-    MASQ = "masq"
-    IPIP = "ipip"
-
-
-class TransportProtocol(enum.StrEnum):
-    """Transport of a virtual service."""
-
-    TCP = "tcp"
-    UDP = "udp"
-
-
-class Scheduler(enum.StrEnum):
-    """Kernel algorithms that pick a real server (net/netfilter/ipvs/ip_vs_*.c)."""
-
-    RR = "rr"
-    WRR = "wrr"
-    LC = "lc"
-    WLC = "wlc"
-    LBLC = "lblc"
-    LBLCR = "lblcr"
-    DH = "dh"
-    SH = "sh"
-    SED = "sed"
-    NQ = "nq"
-    FO = "fo"
-    OVF = "ovf"
-    MH = "mh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -84,12 +60,17 @@ class Endpoint:
 class RealServer:
     """A server behind one virtual service. ``weight`` is its share when up; 0 is legal.
 
-    ``request`` and ``receive`` override those of the check for this server only.
+    From ``upper_threshold`` connections on it is given no new ones, until it has fewer than
+    ``lower_threshold`` (0: three quarters of the upper one); upper 0: no limit. ``tunnel`` counts
+    with method ipip. ``request`` and ``receive`` override those of the check for this server only.
     """
 
     endpoint: Endpoint
     forwarding: ForwardingMethod
     weight: int = 1
+    upper_threshold: int = 0
+    lower_threshold: int = 0
+    tunnel: Tunnel = PLAIN_TUNNEL
     request: str | None = None
     receive: str | None = None
 
@@ -109,28 +90,39 @@ class SorryServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualService:
-    """What clients connect to: address, port and protocol in the kernel's IPVS table.
+    """What clients connect to: address, port and protocol in the kernel's IPVS table, or a mark.
 
-    ``persistence_timeout_s`` None is no persistence; ``persistence_netmask`` is the prefix length
-    of the client address that counts as one client. ``quiescent``: a failed real server keeps its
-    entry with weight 0 instead of leaving the table. ``group`` names the resource group that this
-    service belongs to (ldirectord::NAME in haresources), None if it belongs to no group.
+    ``fwmark`` not 0: packets that a firewall rule marked with this number, whatever their address,
+    port and protocol; its endpoint says the family only (0.0.0.0:0 or [::]:0), its protocol is fwm.
+    Port 0: every port of the address, with persistence only. ``one_packet``: each UDP packet is
+    scheduled by itself. ``persistence_timeout_s`` None is no persistence; ``persistence_netmask``
+    is the prefix length of the client address that counts as one client, ``persistence_engine``
+    what else does. ``quiescent``: a failed real server keeps its entry with weight 0 instead of
+    leaving the table. ``group`` names the resource group that this service belongs to
+    (ldirectord::NAME in haresources), None if it belongs to no group.
     """
 
     protocol: TransportProtocol
     endpoint: Endpoint
+    fwmark: int = 0
     scheduler: Scheduler = Scheduler.WRR
+    scheduler_flags: tuple[SchedulerFlag, ...] = ()
+    one_packet: bool = False
     real_servers: tuple[RealServer, ...] = ()
     sorry_server: SorryServer | None = None
     check: Check = field(default_factory=Check)
     quiescent: bool = False
     persistence_timeout_s: int | None = None
     persistence_netmask: int | None = None
+    persistence_engine: PersistenceEngine | None = None
     group: str | None = None
 
     @property
     def name(self) -> VirtualServiceName:
-        """Its name in events: ``tcp:address:port``."""
+        """Its name in events: ``tcp:address:port``, ``fwm:mark`` or ``fwm6:mark``."""
+        if self.fwmark:
+            family = "fwm6" if ":" in self.endpoint.address else "fwm"
+            return VirtualServiceName(f"{family}:{self.fwmark}")
         return VirtualServiceName(f"{self.protocol}:{self.endpoint}")
 
 

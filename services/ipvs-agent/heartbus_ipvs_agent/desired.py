@@ -24,21 +24,33 @@ from typing import Final
 
 from heartbus.events import Health
 from heartbus.model import (
+    PLAIN_TUNNEL,
     CheckType,
     Endpoint,
     ForwardingMethod,
     RealServer,
     RealServerName,
+    SchedulerFlag,
     TransportProtocol,
+    Tunnel,
+    TunnelChecksum,
+    TunnelType,
     VirtualService,
     VirtualServiceName,
 )
 from heartbus_ipvs_agent.entries import (
+    IPIP_ENDS,
+    IPPROTO_SCTP,
     IPPROTO_TCP,
     IPPROTO_UDP,
     IPV4_NETMASK_ALL,
     IPV6_PREFIX_ALL,
+    SERVICE_ONE_PACKET,
     SERVICE_PERSISTENT,
+    SERVICE_SCHED_FALLBACK,
+    SERVICE_SCHED_PORT,
+    TUNNEL_CHECKSUM,
+    TUNNEL_REMOTE_CHECKSUM,
     DestinationKey,
     DestinationSettings,
     Family,
@@ -47,6 +59,8 @@ from heartbus_ipvs_agent.entries import (
     ServiceKey,
     ServiceSettings,
     Table,
+    TunnelEnds,
+    TunnelKind,
     canonical_address,
     family_of,
 )
@@ -63,7 +77,27 @@ _FORWARDING: Final = {
 }
 _ALWAYS: Final = {CheckType.ON: Health.UP, CheckType.OFF: Health.UNKNOWN}
 """The health of real servers that are not checked, whatever a verdict says."""
-_PROTOCOL: Final = {TransportProtocol.TCP: IPPROTO_TCP, TransportProtocol.UDP: IPPROTO_UDP}
+_PROTOCOL: Final = {
+    TransportProtocol.TCP: IPPROTO_TCP,
+    TransportProtocol.UDP: IPPROTO_UDP,
+    TransportProtocol.SCTP: IPPROTO_SCTP,
+}
+_SCHEDULER_FLAG: Final = {
+    SchedulerFlag.SH_FALLBACK: SERVICE_SCHED_FALLBACK,
+    SchedulerFlag.SH_PORT: SERVICE_SCHED_PORT,
+    SchedulerFlag.MH_FALLBACK: SERVICE_SCHED_FALLBACK,
+    SchedulerFlag.MH_PORT: SERVICE_SCHED_PORT,
+}
+_TUNNEL_KIND: Final = {
+    TunnelType.IPIP: TunnelKind.IPIP,
+    TunnelType.GUE: TunnelKind.GUE,
+    TunnelType.GRE: TunnelKind.GRE,
+}
+_TUNNEL_FLAGS: Final = {
+    TunnelChecksum.NONE: 0,
+    TunnelChecksum.FULL: TUNNEL_CHECKSUM,
+    TunnelChecksum.REMOTE: TUNNEL_REMOTE_CHECKSUM,
+}
 
 
 def wanted_table(
@@ -108,6 +142,8 @@ def wanted_service(
 def service_key(service: VirtualService) -> ServiceKey:
     """Return what names a configured service in the kernel."""
     address = canonical_address(service.endpoint.address)
+    if service.fwmark:
+        return ServiceKey(family_of(address), 0, "", 0, service.fwmark)
     return ServiceKey(
         family=family_of(address),
         protocol=_PROTOCOL[service.protocol],
@@ -123,15 +159,19 @@ def service_settings(service: VirtualService) -> ServiceSettings:
     """
     family = family_of(canonical_address(service.endpoint.address))
     whole = IPV6_PREFIX_ALL if family is Family.IPV6 else IPV4_NETMASK_ALL
+    flags = SERVICE_ONE_PACKET if service.one_packet else 0
+    for flag in service.scheduler_flags:
+        flags |= _SCHEDULER_FLAG[flag]
     if service.persistence_timeout_s is None:
-        return ServiceSettings(scheduler=service.scheduler.value, netmask=whole)
+        return ServiceSettings(scheduler=service.scheduler.value, flags=flags, netmask=whole)
     return ServiceSettings(
         scheduler=service.scheduler.value,
-        flags=SERVICE_PERSISTENT,
+        flags=flags | SERVICE_PERSISTENT,
         timeout_s=service.persistence_timeout_s,
         netmask=whole
         if service.persistence_netmask is None
         else _netmask(family, service.persistence_netmask),
+        engine=service.persistence_engine or "",
     )
 
 
@@ -163,12 +203,25 @@ def _real_server(
     health: Health,
     observed: DestinationSettings | None,
 ) -> DestinationSettings | None:
-    settings = DestinationSettings(forwarding=_FORWARDING[real.forwarding], weight=real.weight)
+    settings = DestinationSettings(
+        forwarding=_FORWARDING[real.forwarding],
+        weight=real.weight,
+        upper_threshold=real.upper_threshold,
+        lower_threshold=real.lower_threshold,
+        tunnel=tunnel_ends(real.tunnel),
+    )
     if health is Health.UP:
         return settings
     if health is Health.UNKNOWN and observed is not None:
         return replace(settings, weight=observed.weight)
     return replace(settings, weight=0) if service.quiescent else None
+
+
+def tunnel_ends(tunnel: Tunnel) -> TunnelEnds:
+    """Return the kernel's numbers for a tunnel."""
+    if tunnel == PLAIN_TUNNEL:
+        return IPIP_ENDS
+    return TunnelEnds(_TUNNEL_KIND[tunnel.type], tunnel.port, _TUNNEL_FLAGS[tunnel.checksum])
 
 
 def _sorry_settings(service: VirtualService) -> DestinationSettings:

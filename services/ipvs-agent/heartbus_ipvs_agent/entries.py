@@ -16,11 +16,16 @@ from typing import Final, NamedTuple
 
 IPPROTO_TCP: Final = 6
 IPPROTO_UDP: Final = 17
+IPPROTO_SCTP: Final = 132
 
 SERVICE_PERSISTENT: Final = 0x0001
 SERVICE_HASHED: Final = 0x0002
 """Set by the kernel on every service; never part of our values."""
 SERVICE_ONE_PACKET: Final = 0x0004
+SERVICE_SCHED_FALLBACK: Final = 0x0008
+"""IP_VS_SVC_F_SCHED1: ``sh-fallback`` of sh, ``mh-fallback`` of mh."""
+SERVICE_SCHED_PORT: Final = 0x0010
+"""IP_VS_SVC_F_SCHED2: ``sh-port`` of sh, ``mh-port`` of mh."""
 
 IPV4_NETMASK_ALL: Final = 0xFFFFFFFF
 IPV6_PREFIX_ALL: Final = 128
@@ -43,6 +48,30 @@ class Forwarding(enum.IntEnum):
     BYPASS = 4
 
 
+class TunnelKind(enum.IntEnum):
+    """IP_VS_CONN_F_TUNNEL_TYPE_IPIP and so on."""
+
+    IPIP = 0
+    GUE = 1
+    GRE = 2
+
+
+_TUNNEL_WORD: Final[dict[int, str]] = {kind: kind.name.lower() for kind in TunnelKind}
+
+
+class TunnelEnds(NamedTuple):
+    """How a destination with forwarding IPIP is reached; ``flags``: IP_VS_TUNNEL_ENCAP_FLAG_…."""
+
+    kind: int = TunnelKind.IPIP
+    port: int = 0
+    flags: int = 0
+
+
+IPIP_ENDS: Final = TunnelEnds()
+TUNNEL_CHECKSUM: Final = 1
+TUNNEL_REMOTE_CHECKSUM: Final = 2
+
+
 _FORWARDING_OPTION: Final = {
     Forwarding.MASQ: "-m",
     Forwarding.LOCAL: "-g",
@@ -50,7 +79,7 @@ _FORWARDING_OPTION: Final = {
     Forwarding.GATE: "-g",
     Forwarding.BYPASS: "-g",
 }
-_PROTOCOL_OPTION: Final = {IPPROTO_TCP: "-t", IPPROTO_UDP: "-u", 132: "--sctp-service"}
+_PROTOCOL_OPTION: Final = {IPPROTO_TCP: "-t", IPPROTO_UDP: "-u", IPPROTO_SCTP: "--sctp-service"}
 
 
 class ServiceKey(NamedTuple):
@@ -83,10 +112,15 @@ class DestinationKey(NamedTuple):
 
 
 class Connections(NamedTuple):
-    """Counters of one destination at the time of the dump."""
+    """Counters of one destination at the time of the dump.
+
+    ``inactive``: those that are closing, and all flows of UDP. ``persistent``: templates, one for
+    each client that comes back to this destination while its time runs.
+    """
 
     active: int
     inactive: int
+    persistent: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +128,14 @@ class ServiceSettings:
     """How a virtual service behaves. ``flags`` without SERVICE_HASHED.
 
     ``timeout_s`` counts with SERVICE_PERSISTENT only. ``netmask``: the mask as a number for IPv4,
-    the prefix length for IPv6, as the kernel has it.
+    the prefix length for IPv6, as the kernel has it. ``engine``: persistence engine, "" for none.
     """
 
     scheduler: str
     flags: int = 0
     timeout_s: int = 0
     netmask: int = IPV4_NETMASK_ALL
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +146,7 @@ class DestinationSettings:
     weight: int
     upper_threshold: int = 0
     lower_threshold: int = 0
+    tunnel: TunnelEnds = IPIP_ENDS
 
     @property
     def answers(self) -> bool:
@@ -322,6 +358,13 @@ def family_of(address: str) -> Family:
 
 def _service_words(key: ServiceKey, settings: ServiceSettings) -> str:
     words = [f"-s {settings.scheduler}"]
+    flags = [
+        f"{settings.scheduler}-{word}"
+        for bit, word in ((SERVICE_SCHED_FALLBACK, "fallback"), (SERVICE_SCHED_PORT, "port"))
+        if settings.flags & bit
+    ]
+    if flags:
+        words.append(f"-b {','.join(flags)}")
     if settings.flags & SERVICE_ONE_PACKET:
         words.append("-o")
     if settings.flags & SERVICE_PERSISTENT:
@@ -330,6 +373,8 @@ def _service_words(key: ServiceKey, settings: ServiceSettings) -> str:
             words.append(f"-M {settings.netmask}")
         elif key.family is Family.IPV4 and settings.netmask != IPV4_NETMASK_ALL:
             words.append(f"-M {ipaddress.IPv4Address(settings.netmask)}")
+    if settings.engine:
+        words.append(f"--pe {settings.engine}")
     return " ".join(words)
 
 
@@ -337,4 +382,16 @@ def _destination_words(settings: DestinationSettings) -> str:
     words = f"{_FORWARDING_OPTION[settings.forwarding]} -w {settings.weight}"
     if settings.upper_threshold or settings.lower_threshold:
         words += f" -x {settings.upper_threshold} -y {settings.lower_threshold}"
+    if settings.tunnel != IPIP_ENDS:
+        words += f" {_tunnel_words(settings.tunnel)}"
     return words
+
+
+def _tunnel_words(tunnel: TunnelEnds) -> str:
+    kind = tunnel.kind
+    words = f"--tun-type {_TUNNEL_WORD.get(kind, str(kind))}"
+    if tunnel.port:
+        words += f" --tun-port {tunnel.port}"
+    if tunnel.flags & TUNNEL_REMOTE_CHECKSUM:
+        return f"{words} --tun-remcsum"
+    return f"{words} --tun-csum" if tunnel.flags & TUNNEL_CHECKSUM else words

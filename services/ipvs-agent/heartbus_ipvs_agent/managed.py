@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from heartbus_ipvs_agent.entries import ServiceKey, canonical_address, family_of
+from heartbus_ipvs_agent.entries import Family, ServiceKey, canonical_address, family_of
 
 FILE_NAME: Final = "ipvs-managed.json"
 SCHEMA: Final = 1
@@ -72,8 +72,8 @@ class ManagedServices:
 
 
 def _encode(services: Iterable[ServiceKey]) -> bytes:
-    entries = [{"protocol": s.protocol, "address": s.address, "port": s.port} for s in services]
-    entries.sort(key=lambda entry: (entry["protocol"], entry["address"], entry["port"]))
+    # Sorted, so that two directors' files can be compared.
+    entries = [_entry(service) for service in sorted(services)]
     return json.dumps({"schema": SCHEMA, "services": entries}, indent=1).encode()
 
 
@@ -84,7 +84,18 @@ def _decode(text: bytes) -> frozenset[ServiceKey]:
     return frozenset(_service(entry) for entry in document["services"])
 
 
+def _entry(service: ServiceKey) -> dict[str, object]:
+    if service.fwmark:
+        return {"fwmark": service.fwmark, "family": int(service.family)}
+    return {"protocol": service.protocol, "address": service.address, "port": service.port}
+
+
 def _service(entry: dict[str, object]) -> ServiceKey:
+    if "fwmark" in entry:
+        fwmark, family = entry["fwmark"], entry["family"]
+        if not (isinstance(fwmark, int) and isinstance(family, int)):
+            raise TypeError(f"not a service: {entry!r}")
+        return ServiceKey(Family(family), 0, "", 0, fwmark)
     protocol, address, port = entry["protocol"], entry["address"], entry["port"]
     if not (isinstance(protocol, int) and isinstance(address, str) and isinstance(port, int)):
         raise TypeError(f"not a service: {entry!r}")

@@ -55,10 +55,10 @@ def table_digest(entries: dict[ServiceKey, ServiceEntry]) -> str:
     lines = []
     for key, entry in entries.items():
         s = entry.settings
-        lines.append(f"{key} {s.scheduler} {s.flags} {s.timeout_s} {s.netmask}")
+        lines.append(f"{key} {s.scheduler} {s.flags} {s.timeout_s} {s.netmask} {s.engine}")
         lines += (
             f"{key} {destination} {d.forwarding:d} {d.weight} {d.upper_threshold}"
-            f" {d.lower_threshold}"
+            f" {d.lower_threshold} {tuple(d.tunnel)}"
             for destination, d in entry.destinations.items()
         )
     lines.sort()

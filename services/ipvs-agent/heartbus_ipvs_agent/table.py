@@ -153,12 +153,16 @@ def failure_words(action: Action, number: int) -> str:
     if number == errno.ENOENT:
         if isinstance(action, AddService | EditService):
             name = action.settings.scheduler
-            return f"the kernel has no scheduler {name!r}: load its module ip_vs_{name}"
+            words = f"the kernel has no scheduler {name!r}: load its module ip_vs_{name}"
+            if action.settings.engine:
+                engine = action.settings.engine
+                words += f"; or no persistence engine {engine!r}: load its module ip_vs_pe_{engine}"
+            return words
         return "the kernel has no such destination"
     if number == errno.EINVAL and isinstance(action, AddDestination):
         return (
-            "the kernel takes no such destination: the address must be a unicast one, "
-            "of the family of the service"
+            "the kernel takes no such destination: the address must be a unicast one, of the"
+            " family of the service or reached by a tunnel, and no sync daemon may run then"
         )
     if number == errno.EAFNOSUPPORT:
         return "this kernel's IPVS has no IPv6"

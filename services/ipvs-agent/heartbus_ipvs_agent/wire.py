@@ -1,7 +1,7 @@
 """IPVS services, destinations and changes <-> generic netlink bytes (linux/ip_vs.h).
 
 Sans-I/O. Every attribute that the kernel has a default for is sent, so that an entry never keeps
-a value that nobody asked for. What we do not use (statistics, tunnel options) is skipped in dumps.
+a value that nobody asked for; those of tunnels only for tunnels that older kernels do not have.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 
 from heartbus_ipvs_agent import nlmsg
 from heartbus_ipvs_agent.entries import (
+    IPIP_ENDS,
     SERVICE_HASHED,
     Action,
     AddDestination,
@@ -28,6 +29,7 @@ from heartbus_ipvs_agent.entries import (
     RemoveService,
     ServiceKey,
     ServiceSettings,
+    TunnelEnds,
     family_of,
 )
 from heartbus_ipvs_agent.nlmsg import WireError
@@ -55,6 +57,7 @@ SVC_SCHED_NAME: Final = 6
 SVC_FLAGS: Final = 7
 SVC_TIMEOUT: Final = 8
 SVC_NETMASK: Final = 9
+SVC_PE_NAME: Final = 11
 
 DEST_ADDR: Final = 1
 DEST_PORT: Final = 2
@@ -64,16 +67,24 @@ DEST_U_THRESH: Final = 5
 DEST_L_THRESH: Final = 6
 DEST_ACTIVE_CONNS: Final = 7
 DEST_INACT_CONNS: Final = 8
+DEST_PERSIST_CONNS: Final = 9
 DEST_ADDR_FAMILY: Final = 11
+DEST_TUN_TYPE: Final = 13
+DEST_TUN_PORT: Final = 14
+DEST_TUN_FLAGS: Final = 15
 
 SCHEDULER_BYTES_MAX: Final = 15
 """IP_VS_SCHEDNAME_MAXLEN without the closing NUL."""
+
+ENGINE_BYTES_MAX: Final = 15
+"""IP_VS_PENAME_MAXLEN without the closing NUL."""
 
 ADDRESS_BYTES: Final = 16
 """union nf_inet_addr: an IPv4 address is followed by zeros."""
 
 ALL_FLAGS: Final = 0xFFFFFFFF
 
+_U8 = struct.Struct("=B")
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 _PORT = struct.Struct(">H")
@@ -148,6 +159,11 @@ def _service(key: ServiceKey, settings: ServiceSettings | None = None) -> bytes:
             attribute(SVC_TIMEOUT, _U32.pack(settings.timeout_s)),
             attribute(SVC_NETMASK, netmask.pack(settings.netmask)),
         )
+        if settings.engine:
+            engine = settings.engine.encode("ascii")
+            if len(engine) > ENGINE_BYTES_MAX or b"\0" in engine:
+                raise WireError(f"engine {settings.engine!r}: 1 to 15 letters are allowed")
+            inner.append(attribute(SVC_PE_NAME, engine + b"\0"))
     return nlmsg.nested(CMD_ATTR_SERVICE, *inner)
 
 
@@ -165,6 +181,12 @@ def _destination(key: DestinationKey, settings: DestinationSettings | None = Non
             attribute(DEST_U_THRESH, _U32.pack(settings.upper_threshold)),
             attribute(DEST_L_THRESH, _U32.pack(settings.lower_threshold)),
         )
+        if settings.tunnel != IPIP_ENDS:
+            inner += (
+                attribute(DEST_TUN_TYPE, _U8.pack(settings.tunnel.kind)),
+                attribute(DEST_TUN_PORT, _PORT.pack(settings.tunnel.port)),
+                attribute(DEST_TUN_FLAGS, _U16.pack(settings.tunnel.flags)),
+            )
     return nlmsg.nested(CMD_ATTR_DEST, *inner)
 
 
@@ -189,6 +211,7 @@ def decode_service(body: bytes) -> tuple[ServiceKey, ServiceSettings]:
             flags=flags & ~SERVICE_HASHED,
             timeout_s=_U32.unpack(found[SVC_TIMEOUT])[0],
             netmask=netmask.unpack(found[SVC_NETMASK])[0],
+            engine=found.get(SVC_PE_NAME, b"").split(b"\0", 1)[0].decode("ascii"),
         )
     except KeyError as error:
         raise WireError(f"service without attribute {error}") from error
@@ -223,16 +246,26 @@ def decode_destination(
             weight=_U32.unpack(found[DEST_WEIGHT])[0],
             upper_threshold=_U32.unpack(found[DEST_U_THRESH])[0],
             lower_threshold=_U32.unpack(found[DEST_L_THRESH])[0],
+            tunnel=_tunnel(found),
         )
         connections = Connections(
             active=_U32.unpack(found.get(DEST_ACTIVE_CONNS, bytes(4)))[0],
             inactive=_U32.unpack(found.get(DEST_INACT_CONNS, bytes(4)))[0],
+            persistent=_U32.unpack(found.get(DEST_PERSIST_CONNS, bytes(4)))[0],
         )
     except KeyError as error:
         raise WireError(f"destination without attribute {error}") from error
     except (struct.error, ValueError) as error:
         raise WireError(f"destination: {error}") from error
     return key, settings, connections
+
+
+def _tunnel(found: dict[int, bytes]) -> TunnelEnds:
+    """Kernels before 5.3 say nothing of tunnels, later ones say it of every destination."""
+    kind = _U8.unpack(found.get(DEST_TUN_TYPE, bytes(1)))[0]
+    port = _PORT.unpack(found.get(DEST_TUN_PORT, bytes(2)))[0]
+    flags = _U16.unpack(found.get(DEST_TUN_FLAGS, bytes(2)))[0]
+    return TunnelEnds(kind, port, flags) if kind or port or flags else IPIP_ENDS
 
 
 def _nest(body: bytes, kind: int, what: str) -> dict[int, bytes]:

@@ -27,7 +27,7 @@ _IDENTITY: Final[dict[str, tuple[str, ...]]] = {
     "ping_groups": ("name",),
     "fences": ("director", "command"),
     "clients": ("user", "command"),
-    "virtual_services": ("protocol", "address", "mark"),
+    "virtual_services": ("protocol", "address", "fwmark", "family"),
     "real_servers": ("address",),
 }
 """By which keys an element of a list is found in the other configuration."""
@@ -115,7 +115,7 @@ def _elements(
 def _by_name(key: str, elements: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     result: dict[str, dict[str, Any]] = {}
     for element in elements:
-        words = [str(element[word]) for word in _IDENTITY[key] if word in element]
+        words = [str(element[word]) for word in _IDENTITY[key] if element.get(word)]
         name = base = ":".join(words)
         again = 1
         while name in result:

@@ -36,6 +36,8 @@ from heartbus.model import (
     VirtualService,
 )
 
+IPV4_BITS: Final = 32
+
 Document = dict[str, Any]
 
 _KEYS: Final[Mapping[tuple[type, str], str]] = {
@@ -118,7 +120,7 @@ class _Writer:
     def value(self, value: Any, of: tuple[type, str]) -> Any:
         """Return one value as TOML has it."""
         if of == (VirtualService, "persistence_netmask"):
-            return _dotted_quad(value)
+            return _dotted_quad(value) if value <= IPV4_BITS else str(value)
         if of in ((Check, "statuses"), (Page, "statuses")):
             return [str(low) if low == high else f"{low}-{high}" for low, high in value]
         if of == (Fence, "options"):
@@ -158,6 +160,16 @@ class _Writer:
             result["ping_groups"] = groups
         return result
 
+    def virtual_service(self, service: VirtualService) -> Document:
+        """Return one of [[virtual_services]]: a firewall mark has a family and no address."""
+        ipv6 = ":" in service.endpoint.address
+        result = self.fields(service, leave_out=("endpoint",) if service.fwmark else ())
+        if service.fwmark and (ipv6 or self._whole):
+            result["family"] = "ipv6" if ipv6 else "ipv4"
+        if ipv6 and service.persistence_netmask is not None:
+            result["netmask"] = str(service.persistence_netmask)
+        return result
+
     def link(self, link: HeartbeatLink) -> Document:
         """Return one of [[membership.links]]."""
         kind = _LINK_KINDS[type(link)]
@@ -179,6 +191,7 @@ class _Writer:
 _SPECIAL: Final[Mapping[type, Callable[[_Writer, Any], Any]]] = {
     Endpoint: lambda _writer, endpoint: str(endpoint),
     Membership: _Writer.membership,
+    VirtualService: _Writer.virtual_service,
     BroadcastLink: _Writer.link,
     UnicastLink: _Writer.link,
     MulticastLink: _Writer.link,

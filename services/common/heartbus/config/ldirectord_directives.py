@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from heartbus.config.ipvsadm_rules import WEIGHT_MAX, scheduler
+from heartbus.config.ipvsadm_rules import scheduler
 from heartbus.config.report import Place, Setting, closest, shown
 from heartbus.config.values import (
     BadValueError,
@@ -30,6 +30,7 @@ from heartbus.config.values import (
     yes_no,
 )
 from heartbus.model import CheckService, ForwardingMethod, HttpMethod, Scheduler, TransportProtocol
+from heartbus.model_ipvs import WEIGHT_MAX
 
 REAL_RANGE_MAX: Final = 1024
 """Servers of one ``real=A->B`` line."""
@@ -172,10 +173,9 @@ def _service(text: str) -> str:
 
 
 def _protocol(text: str) -> TransportProtocol:
-    try:
+    if text in ("tcp", "udp"):
         return TransportProtocol(text)
-    except ValueError:
-        raise bad(text, "tcp or udp") from None
+    raise bad(text, "tcp or udp")
 
 
 def _httpmethod(text: str) -> HttpMethod:

@@ -13,6 +13,7 @@ import msgspec
 
 from heartbus.config.show_checks import check_in_words
 from heartbus.model import (
+    PLAIN_TUNNEL,
     AddressResource,
     CheckedServicesResource,
     Cluster,
@@ -166,7 +167,8 @@ def _ping_node(node: PingNode) -> str:
 
 def _service(service: VirtualService) -> Iterator[str]:
     yield f"Virtual service {service.name}"
-    yield _row("  scheduler", str(service.scheduler))
+    yield _row("  scheduler", " ".join((service.scheduler, *service.scheduler_flags)))
+    yield from _rows("  one packet", ["each is scheduled by itself"] if service.one_packet else [])
     yield _row("  group", service.group or "(none: served on every director)")
     yield _row("  check", check_in_words(service.check))
     yield _row(
@@ -174,14 +176,18 @@ def _service(service: VirtualService) -> Iterator[str]:
         "stay with weight 0 (quiescent)" if service.quiescent else "leave the table",
     )
     if service.persistence_timeout_s is not None:
-        length = 32 if service.persistence_netmask is None else service.persistence_netmask
-        yield _row("  persistent", f"{service.persistence_timeout_s} s for each /{length}")
+        length = service.persistence_netmask or (128 if ":" in service.endpoint.address else 32)
+        engine = f" and {service.persistence_engine}" if service.persistence_engine else ""
+        yield _row("  persistent", f"{service.persistence_timeout_s} s for each /{length}{engine}")
     if service.sorry_server is not None:
         yield _row("  fallback", _sorry_server(service.sorry_server))
     for server in service.real_servers:
-        own = ""
+        own = "" if server.tunnel == PLAIN_TUNNEL else f" tunnel {server.tunnel}"
+        if server.upper_threshold:
+            again = server.lower_threshold or server.upper_threshold * 3 // 4
+            own += f" connections up to {server.upper_threshold}, again below {again}"
         if server.request is not None:
-            own = f" request {server.request!r}"
+            own += f" request {server.request!r}"
         if server.receive is not None:
             own += f" receive {server.receive!r}"
         yield f"  real {server.name:<25} {server.forwarding:<5} weight {server.weight}{own}"

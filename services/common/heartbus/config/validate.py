@@ -15,17 +15,15 @@ from heartbus.config import line_load
 from heartbus.config.authkeys import KEY_ID_MAX
 from heartbus.config.diagnostics import Diagnostic
 from heartbus.config.ha_cf import BAUD_RATES
-from heartbus.config.ipvsadm_rules import WEIGHT_MAX
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown
 from heartbus.config.validate_checks import check_rules
+from heartbus.config.validate_ipvs import ipvs_rules
 from heartbus.config.values import is_host_name
 from heartbus.model import (
     RTPRIO_DEFAULT,
     AddressResource,
     AuthMethod,
     Cluster,
-    Endpoint,
-    ForwardingMethod,
     SerialLink,
     Timers,
     VirtualService,
@@ -389,54 +387,20 @@ def _services(cluster: Cluster, places: Places, report: Report) -> None:
                 f" {', '.join(names[:10]) or 'none, there is no group'}"
                 f"{closest(service.group, names)}",
             )
-        _endpoint(service.endpoint, at("address"), report)
-        _real_servers(service, index, places, report)
+        ipvs_rules(service, index, places, report)
         check_rules(service, index, places, report)
         _held(cluster, service, index, places, report)
-
-
-def _endpoint(endpoint: Endpoint, place: Place, report: Report) -> None:
-    if not _is_ipv4(endpoint.address):
-        report.error(
-            place,
-            f"{shown(endpoint.address)} cannot be served; allowed is an IPv4 address"
-            " (IPv6 is not served by this version)",
-        )
-    if not 1 <= endpoint.port <= 65535:
-        report.error(place, f"port {endpoint.port} is not allowed; allowed is 1 to 65535")
-
-
-def _real_servers(service: VirtualService, index: int, places: Places, report: Report) -> None:
-    seen: set[Endpoint] = set()
-    for position, real in enumerate(service.real_servers):
-        at = functools.partial(places.at, "virtual_services", index, "real_servers", position)
-        _endpoint(real.endpoint, at("address"), report)
-        if real.endpoint in seen:
-            report.error(at("address"), f"{real.name} is given twice; each server is given once")
-        seen.add(real.endpoint)
-        if not 0 <= real.weight <= WEIGHT_MAX:
-            report.error(
-                at("weight"), f"{real.weight} is not allowed; allowed is 0 to {WEIGHT_MAX}"
-            )
-        if (
-            real.forwarding is not ForwardingMethod.MASQ
-            and real.endpoint.port != service.endpoint.port
-        ):
-            report.warning(
-                at("address"),
-                f"{real.name}: with {real.forwarding} a packet keeps its port, so clients reach"
-                f" port {service.endpoint.port}; only masq can change it",
-            )
-    if service.sorry_server is not None:
-        place = places.at("virtual_services", index, "fallback")
-        _endpoint(service.sorry_server.endpoint, place, report)
 
 
 def _held(
     cluster: Cluster, service: VirtualService, index: int, places: Places, report: Report
 ) -> None:
     group = cluster.group(service.group) if service.group is not None else None
-    if group is None or service.endpoint.address in [a.address for a in group.addresses]:
+    if (
+        group is None
+        or service.fwmark
+        or service.endpoint.address in [a.address for a in group.addresses]
+    ):
         return
     report.warning(
         places.at("virtual_services", index, "address"),

@@ -201,7 +201,7 @@ def server_address(text: str) -> str:
 
 
 def endpoint(text: str) -> tuple[str, int]:
-    """Return address and port of ``192.168.7.110:80`` or ``[2001:db8::1]:80``."""
+    """Return address and port of ``192.168.7.110:80`` or ``[2001:db8::1]:80``; 0 is any port."""
     host, colon, port = text.rpartition(":")
     if not colon:
         raise bad(text, "an address with a port, such as 192.168.7.110:80")
@@ -209,7 +209,21 @@ def endpoint(text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise bad(text, "an IPv6 address in brackets, such as [2001:db8::1]:80")
-    return ip(host), port_or_service(port)
+    return ip(host), 0 if port == "0" else port_or_service(port)
+
+
+def endpoint_or_address(text: str) -> tuple[str, int]:
+    """Return address and port of an endpoint; port 0 if it is an address alone."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return ip(bare), 0
+    except BadValueError:
+        return endpoint(text)
+
+
+def client_netmask(text: str) -> int:
+    """Return the prefix length of a dotted quad, or of a number (IPv6: 1 to 128)."""
+    return integer(text, 1, 128) if _DIGITS.fullmatch(text) else netmask(text)
 
 
 def prefix_len(text: str) -> int:
