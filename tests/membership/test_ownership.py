@@ -18,7 +18,7 @@ from heartbus_membership.claims import (
     SendHeartbeat,
     StandingLease,
 )
-from heartbus_membership.ownership import QUIET_BEATS, Ownership
+from heartbus_membership.ownership import BLINK_S, QUIET_BEATS, Ownership
 from heartbus_membership.readiness import HOLD_DOWN_S, VIP_SILENCE_MARGIN_S
 from heartbus_membership.rules import PREFERRED_WAIT_S
 
@@ -147,7 +147,7 @@ TABLE = {
     NONE: {"peer free": HELD, "peer dead": HELD, "peer left": HELD, "peer wanting": HELD},
     # We hold with epoch 1; the peer is ready and claims nothing.
     HELD: {
-        "peer held higher": NONE,
+        "peer held higher": RELEASING,
         "vip failed": RELEASING,
         "vip stopping": RELEASING,
         "stop": RELEASING,
@@ -218,9 +218,20 @@ def test_the_second_director_leaves_a_free_group_to_the_ready_preferred_one() ->
 
 
 def test_at_boot_the_second_director_waits_initdead_for_a_preferred_one_that_is_not_ready() -> None:
+    # And two keepalives: without a bus the preferred one is ready after initdead, and says so.
     bench = Bench("b")
     bench.hear(peer="a", candidate=False)
-    bench.wait(9.5, vip=HoldStatus.RELEASED)
+    bench.wait(10.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is NONE
+    bench.wait(0.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is HELD
+
+
+def test_at_boot_the_second_director_waits_from_when_the_preferred_one_came_up() -> None:
+    bench = Bench("b")
+    bench.wait(6, vip=HoldStatus.RELEASED)
+    bench.hear(peer="a", candidate=False)
+    bench.wait(10.5, vip=HoldStatus.RELEASED)
     assert bench.claim.phase is NONE
     bench.wait(0.5, vip=HoldStatus.RELEASED)
     assert bench.claim.phase is HELD
@@ -254,8 +265,18 @@ def test_of_equal_epochs_the_preferred_director_wins_and_outbids_once() -> None:
     winner.hear(HELD, 1, candidate=False)
     assert [effect.epoch for effect in winner.told(Grant)] == [2]  # type: ignore[union-attr]
     loser.hear(HELD, 1, peer="a")
-    assert loser.claim.phase is NONE
     assert loser.core.leases == ()
+
+
+def test_the_loser_of_a_conflict_says_so_until_its_vip_has_let_go() -> None:
+    # Who hears only the loser must not take what is still there.
+    loser = brought_to(HELD)
+    loser.vip(HoldStatus.HELD, 1)
+    loser.hear(HELD, 2)
+    loser.vip(HoldStatus.STOPPING, 1)
+    assert loser.claim == Claim(epoch=1, phase=RELEASING, candidate=True)
+    loser.vip(HoldStatus.RELEASED, 1)
+    assert loser.claim.phase is NONE
 
 
 def test_failback_waits_until_vip_has_released() -> None:
@@ -382,7 +403,7 @@ def test_a_standing_lease_is_resumed_with_its_epoch_before_anybody_is_heard() ->
     assert bench.core.leases == (StandingLease(group=G, epoch=6, deadline_s=T + LEASE_S),)
     assert bench.effects == []
     bench.hear(HELD, 7)
-    assert bench.claim.phase is NONE
+    assert bench.core.leases == ()
 
 
 def test_an_ended_lease_is_not_resumed() -> None:
@@ -390,49 +411,108 @@ def test_an_ended_lease_is_not_resumed() -> None:
     assert Bench(standing=(lease,)).claim.phase is NONE
 
 
-def test_after_a_long_stall_nothing_is_renewed_before_the_peers_are_heard_afresh() -> None:
+def stalled(seconds: float = 2 * LEASE_S, *, dead: bool = False) -> Bench:
+    """Return director a, which held the group and did not run; its vip has let go by now."""
     bench = Bench()
     bench.hear()
-    end_s = bench.core.leases[0].deadline_s
-    bench.now_s += 2 * LEASE_S
-    bench.hear(NONE, 1)  # waited in the socket while we slept
+    if dead:
+        bench.silent(DirectorStatus.DEAD)
+    bench.now_s += seconds
     bench.take(bench.core.tick(now_s=bench.now_s))
-    assert bench.core.leases[0].deadline_s == end_s
-    bench.now_s += 0.1
-    bench.hear(HELD, 2)
+    bench.vip(HoldStatus.RELEASED, bench.claim.epoch)
+    return bench
+
+
+def test_a_lease_that_ended_unwatched_is_withdrawn_and_not_renewed() -> None:
+    bench = Bench()
+    bench.hear()
+    bench.vip(HoldStatus.HELD, 1)
+    bench.now_s += LEASE_S + 0.1
+    bench.take(bench.core.tick(now_s=bench.now_s))
+    assert bench.claim.phase is RELEASING
     assert bench.core.leases == ()
+    bench.hear(HELD, 1)  # of lower rank: the other one has it all the same
+    assert bench.claim.phase is RELEASING
+    bench.vip(HoldStatus.RELEASED, 1)
+    bench.wait(2, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is NONE
+
+
+def test_after_a_long_stall_nothing_is_claimed_before_the_peers_are_heard_afresh() -> None:
+    bench = stalled()
+    bench.hear(NONE, 1)  # waited in the socket while we slept
+    assert bench.claim.phase is NONE
+    bench.now_s += 0.1
+    bench.hear(NONE, 1)
+    bench.take(bench.core.tick(now_s=bench.now_s))
+    assert bench.claim == Claim(epoch=2, phase=HELD, candidate=True)
 
 
 def test_after_a_long_stall_silence_for_deadtime_is_enough() -> None:
-    bench = Bench()
-    bench.hear()
-    bench.now_s += 2 * LEASE_S
-    bench.take(bench.core.tick(now_s=bench.now_s))
-    bench.wait(TIMERS.deadtime_s - 0.5, vip=HoldStatus.HELD)
-    assert bench.core.leases[0].deadline_s < bench.now_s
-    bench.wait(0.5, vip=HoldStatus.HELD)
-    assert bench.core.leases[0].deadline_s == bench.now_s + LEASE_S
+    bench = stalled()
+    bench.wait(TIMERS.deadtime_s - 0.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is NONE
+    bench.wait(0.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is HELD
 
 
 def test_after_a_long_stall_who_was_dead_before_is_waited_for_a_few_keepalives() -> None:
-    bench = Bench()
-    bench.hear()
-    bench.silent(DirectorStatus.DEAD)
-    bench.now_s += 2 * LEASE_S
-    bench.take(bench.core.tick(now_s=bench.now_s))
-    bench.wait(QUIET_BEATS * TIMERS.keepalive_s - 0.5, vip=HoldStatus.HELD)
-    assert bench.core.leases[0].deadline_s < bench.now_s
-    bench.wait(0.5, vip=HoldStatus.HELD)
-    assert bench.core.leases[0].deadline_s == bench.now_s + LEASE_S
+    bench = stalled(dead=True)
+    bench.wait(QUIET_BEATS * TIMERS.keepalive_s - 0.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is NONE
+    bench.wait(0.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is HELD
 
 
 def test_after_a_long_stall_a_death_found_only_then_does_not_shorten_the_wait() -> None:
-    bench = Bench()
-    bench.hear()
-    bench.now_s += 2 * LEASE_S
+    bench = stalled()
     bench.silent(DirectorStatus.DEAD)
-    bench.wait(TIMERS.deadtime_s - 0.5, vip=HoldStatus.HELD)
-    assert bench.core.leases[0].deadline_s < bench.now_s
+    bench.wait(TIMERS.deadtime_s - 0.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is NONE
+
+
+def free_beside_a_silent_holder() -> Bench:
+    """Return director a; b held the group and then let go, which we have not heard yet."""
+    bench = Bench()
+    bench.hear(HELD, 1)
+    bench.wait(0.5, vip=HoldStatus.RELEASED)
+    return bench
+
+
+def test_after_a_blink_nothing_is_claimed_on_what_waited_in_the_socket() -> None:
+    bench = free_beside_a_silent_holder()
+    bench.now_s += BLINK_S[1] + 0.1
+    bench.hear(NONE, 1)
+    assert bench.claim.phase is NONE
+    bench.now_s += 0.1
+    bench.hear(HELD, 2)  # it had claimed again meanwhile
+    assert bench.claim.phase is NONE
+
+
+def test_a_turn_in_time_claims_at_once() -> None:
+    bench = free_beside_a_silent_holder()
+    bench.now_s += BLINK_S[1]
+    bench.hear(NONE, 1)
+    assert bench.claim.phase is HELD
+
+
+def test_blinking_again_and_again_counts_only_the_time_between() -> None:
+    bench = free_beside_a_silent_holder()
+    bench.silent(DirectorStatus.LATE)
+    watched_s, spell_s = 0.0, QUIET_BEATS * TIMERS.keepalive_s
+    bench.now_s += 1.0
+    bench.take(bench.core.tick(now_s=bench.now_s))
+    bench.silent(DirectorStatus.DEAD)
+    while watched_s + spell_s < TIMERS.deadtime_s:
+        bench.wait(spell_s, vip=HoldStatus.RELEASED)
+        watched_s += spell_s
+        assert bench.claim.phase is NONE
+        bench.now_s += 1.0
+        bench.take(bench.core.tick(now_s=bench.now_s))
+    bench.wait(spell_s - 0.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is NONE
+    bench.wait(0.5, vip=HoldStatus.RELEASED)
+    assert bench.claim.phase is HELD
 
 
 def test_after_a_long_stall_a_dead_peer_that_took_over_meanwhile_is_heard_first() -> None:

@@ -122,7 +122,7 @@ class Excuses:
         rivals = any(self.epochs.get((other.name, group), 0) >= epoch for other in others)
         preferred = next(g.preferred for g in self._setup.resource_groups if g.name == group)
         fails_back = self._setup.failback and preferred != host.name
-        if stops or rivals or fails_back or host.name in self.failed:
+        if stops or rivals or fails_back or host.name in self.failed or self._lapsed(host, group):
             return True
         if self._setup.mode is Mode.MAJORITY and self._may_lapse(host):
             return True
@@ -139,6 +139,14 @@ class Excuses:
         lately = now_s - vip.bad_to_s < bounds.VIP_REPORT_S + bounds.SLACK_S
         stopped = any(f.kind is Kind.VIP_STOP for f in host.vip_down if hasattr(f, "kind"))
         return stopped or ((not vip.good or lately) and away_s > silent_s - bounds.SLACK_S)
+
+    @staticmethod
+    def _lapsed(host: Host, group: str) -> bool:
+        """Whether the lease that vip may read has ended: membership did not run for so long."""
+        news, now_s = host.leases.read(), host.clock.now_s
+        if news is None:
+            return host.disk.full
+        return all(x.deadline_monotonic_s <= now_s for x in news.leases if x.group == group)
 
     def _may_lapse(self, host: Host) -> bool:
         """Majority: whether too few voters could renew a lease of this host lately."""

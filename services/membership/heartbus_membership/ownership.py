@@ -2,9 +2,9 @@
 
 Sans-I/O; times are seconds on our monotonic clock. Each group goes its own way:
 
-      ┌────────── conflict lost, or the majority is gone ──────────┐
+      ┌────────────────── the majority is gone ────────────────────┐
       ▼                                                            │
-    none ──nobody claims, our turn──► (asking) ──────────────────► held ──hand over──┐
+    none ──nobody claims, our turn──► (asking) ──────────────────► held ──withdrawn──┐
       ▲                                  │  epoch = highest + 1    │ ▲               ▼
       │◄── withdrawn, or no majority ────┘                         └─┘          releasing
       └──────────── vip released it, or is silent and the lease has ended ◄──────────┘
@@ -14,8 +14,9 @@ still count. With three or more voters a claim is *asking* until a majority supp
 lease is the time for which that majority has promised to support nobody else (``votes``).
 
 A claim of equal or higher rank wins: the higher epoch, then the preferred director, then the order
-of the configuration. Epochs only grow. A lease is renewed only while the claim is sure: after a
-stall longer than a lease the peers must be heard afresh first. Losing the bus changes nothing.
+of the configuration. Epochs only grow. Whoever loses a conflict, hands over or wakes after the end
+of its lease withdraws: its claim stands until its vip has let go. After a stall the peers must be
+heard afresh before anything is claimed. Losing the bus changes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from heartbus_membership.claims import (
 )
 from heartbus_membership.readiness import Readiness
 from heartbus_membership.rules import decide_group, is_candidate, note_yield
-from heartbus_membership.view import GONE, KnownGroup, KnownPeer, View, ranks
+from heartbus_membership.view import GONE, LIVE, KnownGroup, KnownPeer, View, ranks
 
 RELEASE_REPORT_S: Final = 0.5
 """A report of ``released`` that names another epoch counts once it is this much younger than the
@@ -48,6 +49,11 @@ withdrawal: an older one may come from before vip had seen the grant."""
 
 STALL_S: Final = 1.0
 """We were not running for so long: vip's silence meanwhile is ours, and counts anew."""
+
+BLINK_S: Final = (0.1, 0.5)
+"""Two keepalives, but no less and no more than this, without a turn: a peer may have claimed while
+we did not look. Nothing is claimed before it was heard again, or was silent for as long as it takes
+to be dead; if we stall again and again, only the time counts in which we did look."""
 
 QUIET_BEATS: Final = 3
 """After our own stall, a director that was dead before it is silent for so many keepalives: had it
@@ -126,7 +132,9 @@ class Ownership:
             ballot=ballot,
             fences=frozenset(fences),
         )
-        self._last_s = started_s
+        self._last_s = self._watched_since_s = started_s
+        low_s, high_s = BLINK_S
+        self._blink_s = min(max(2 * timers.keepalive_s, low_s), high_s)
         self._gone_before: frozenset[str] = frozenset()
         for lease in standing:
             self._adopt(lease)
@@ -165,6 +173,8 @@ class Ownership:
             note_yield(group, known, report.claims.get(name, Claim()))
             group.unsafe.discard(peer)
         view.fenced.discard(peer)
+        if known.status not in LIVE:
+            known.up_since_s = now_s
         known.status = DirectorStatus.ALIVE
         known.gone_since_s = float("inf")
         known.report = report
@@ -432,16 +442,15 @@ class Ownership:
         return effects
 
     def _notice_stall(self, now_s: float) -> None:
-        view = self._view
-        lapsed = any(
-            g.phase is Phase.HELD and now_s > g.lease_until_s for g in view.groups.values()
-        )
-        if view.woke_s is None and (lapsed or now_s - self._last_s > view.lease_s):
+        view, away_s = self._view, now_s - self._last_s
+        if away_s > self._blink_s:
+            first = view.woke_s is None
+            self._watched_since_s = now_s if first else self._watched_since_s + away_s
             view.woke_s = now_s
             self._gone_before = frozenset(
                 p.name for p in view.peers.values() if p.gone_since_s <= self._last_s
             )
-        if now_s - self._last_s > STALL_S:
+        if away_s > STALL_S:
             view.readiness.own_stall(now_s=now_s)
         self._last_s = now_s
         if view.woke_s is None:
@@ -455,10 +464,12 @@ class Ownership:
     def _is_sure(self, peer: KnownPeer, woke_s: float, now_s: float) -> bool:
         """Whether we know of a peer what it did while we did not run."""
         timers = self._view.timers
-        quiet_s = timers.deadtime_s
-        if peer.name in self._gone_before:
-            quiet_s = min(quiet_s, QUIET_BEATS * timers.keepalive_s)
-        return peer.heard_s > woke_s or now_s >= woke_s + quiet_s
+        beats_s = min(timers.deadtime_s, QUIET_BEATS * timers.keepalive_s)
+        if peer.heard_s > woke_s:
+            return True
+        enough = peer.name in self._gone_before
+        enough |= now_s >= self._watched_since_s + timers.deadtime_s
+        return enough and now_s >= woke_s + beats_s
 
 
 def _check(group: KnownGroup) -> None:

@@ -50,7 +50,8 @@ def decide_group(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect
         yield from _while_held(view, group, now_s)
     if group.phase is Phase.RELEASING and _is_let_go(view, group, now_s):
         _end_claim(view, group)
-        group.handed_over_until_s = now_s + HANDED_OVER_S
+        if group.hands_over:
+            group.handed_over_until_s = now_s + HANDED_OVER_S
     if group.phase is Phase.ASKING:
         yield from _while_asking(view, group, now_s)
     if group.phase is Phase.NONE:
@@ -90,9 +91,12 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
     for peer, claim in view.live_claims(group):
         if claim.phase is Phase.HELD and beats(group, peer, claim, view.node):
             reason = f"{peer.name} holds it with epoch {claim.epoch}, ours was {group.epoch}"
-            _end_claim(view, group)
-            yield revoked(group, reason)
+            yield _withdraw(group, reason, now_s)
             return
+    if view.ballot is None and now_s > group.lease_until_s:
+        # The other one may have taken it meanwhile, with a lower epoch even: ours must not win.
+        yield _withdraw(group, "we did not run until after the end of its lease", now_s)
+        return
     for peer, claim in view.live_claims(group):
         assert peer.report is not None
         rival = (peer.report.incarnation, claim.epoch)
@@ -103,9 +107,8 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
             yield from _raised(view, group, reason, now_s)
     reason_to_go = _reason_to_hand_over(view, group, now_s)
     if reason_to_go is not None:
-        group.phase = Phase.RELEASING
-        group.revoked_s = now_s
-        yield revoked(group, reason_to_go)
+        group.hands_over = True
+        yield _withdraw(group, reason_to_go, now_s)
         return
     if view.ballot is not None:
         renewed_s = view.ballot.lease_until_s(group.rule.name)
@@ -114,16 +117,22 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
         group.lease_until_s = max(group.lease_until_s, renewed_s)
         if now_s >= group.lease_until_s:
             if view.strict:  # our claim stands, and with it the votes, until the address is gone
-                group.phase, group.revoked_s = Phase.RELEASING, now_s
+                yield _withdraw(group, _no_majority(view), now_s)
             else:
                 _end_claim(view, group)
-            yield revoked(group, _no_majority(view))
+                yield revoked(group, _no_majority(view))
             return
         yield from _rising(view, group, now_s)
-    elif view.woke_s is None:
+    else:
         group.lease_until_s = now_s + view.lease_s
     if view.woke_s is None:
         yield from _try_again(view, group, now_s)
+
+
+def _withdraw(group: KnownGroup, reason: str, now_s: float) -> Revoke:
+    """Withdraw the grant; the claim stands until vip has let go."""
+    group.phase, group.revoked_s = Phase.RELEASING, now_s
+    return revoked(group, reason)
 
 
 def _try_again(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
@@ -305,14 +314,15 @@ def _must_wait(view: View, group: KnownGroup, now_s: float) -> bool:
         group.waiting_since_s = None
         return True
     preferred = view.peers.get(group.rule.preferred)
-    expected = preferred is not None and preferred.status in LIVE
-    if not expected or group.preferred_yielded:
+    if preferred is None or preferred.status not in LIVE or group.preferred_yielded:
         return False
     if group.waiting_since_s is None:
         group.waiting_since_s = now_s
     if group.was_claimed:
         return now_s < group.waiting_since_s + PREFERRED_WAIT_S
-    return now_s < view.started_s + view.timers.initdead_s
+    # Without a bus both may become ready at the same age: it came up when we first heard it.
+    up_s = max(view.started_s, preferred.up_since_s + 2 * view.timers.keepalive_s)
+    return now_s < up_s + view.timers.initdead_s
 
 
 def _reason_to_claim(view: View, group: KnownGroup) -> str:
@@ -342,6 +352,7 @@ def _while_asking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
         reason, cause, group.cause = group.reason, group.cause, None
         yield Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
         group.was_claimed = True
+        group.hands_over = False
     elif now_s >= group.ask_until_s:
         group.phase = Phase.NONE
         group.reason = "asked for it, but no majority supported us"
@@ -366,6 +377,7 @@ def _granted(group: KnownGroup, reason: str, cause: str | None) -> Grant:
     group.epoch = group.highest
     group.reason = reason
     group.was_claimed = True
+    group.hands_over = False
     group.waiting_since_s = None
     return Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
 

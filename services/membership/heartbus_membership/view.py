@@ -21,7 +21,10 @@ GONE: Final = frozenset({DirectorStatus.DEAD, DirectorStatus.LEFT})
 
 @dataclass(slots=True)
 class KnownPeer:
-    """One other voter; ``cause`` is the id of the event that told of its end."""
+    """One other voter; ``cause`` is the id of the event that told of its end.
+
+    ``up_since_s``: when it was first heard after it was unknown or gone.
+    """
 
     name: str
     witness: bool = False
@@ -30,6 +33,7 @@ class KnownPeer:
     last_words: PeerReport | None = None
     heard_s: float = float("-inf")
     gone_since_s: float = float("inf")
+    up_since_s: float = float("-inf")
     cause: str | None = None
 
     def claim(self, group: str) -> Claim:
@@ -50,6 +54,8 @@ class KnownGroup:
     epoch: int = 0
     lease_until_s: float = 0.0
     revoked_s: float = 0.0
+    hands_over: bool = False
+    """We withdrew it for another director to take."""
     reason: str = "nobody holds it yet"
     cause: str | None = None
     vacated_by: str | None = None
