@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from heartbus.events import Lease
-from heartbus_membership.claims import Vote
+from heartbus_membership.claims import StandingLease, Vote
 from heartbus_membership.leases import (
     LEASE_WRITE_PERIOD_S,
     LeaseFile,
@@ -106,3 +106,14 @@ def test_an_adopted_lease_may_be_older_than_what_vip_heard(tmp_path: Path) -> No
     leases.write([LEASE], now_s=50.0)
     [lease] = leases.standing(now_s=50.1)
     assert as_standing(lease).stale_s == LEASE_WRITE_PERIOD_S
+
+
+def test_what_is_being_released_is_for_our_next_process_alone(tmp_path: Path) -> None:
+    leases = LeaseFile(tmp_path, boot_id="boot")
+    held = as_standing(LEASE)
+    going = StandingLease(group="mail", epoch=5, deadline_s=60.0, releasing=True)
+    leases.write([LEASE], releasing=[going], now_s=50.0)
+    assert leases.standing(now_s=50.0) == (LEASE,)
+    assert leases.claims(now_s=50.0) == (held, going)
+    assert leases.claims(now_s=60.0) == (held,)
+    assert LeaseFile(tmp_path, boot_id="another").claims(now_s=50.0) == ()

@@ -406,6 +406,29 @@ def test_a_standing_lease_is_resumed_with_its_epoch_before_anybody_is_heard() ->
     assert bench.core.leases == ()
 
 
+def test_a_release_goes_on_across_a_restart() -> None:
+    earlier = brought_to(RELEASING)
+    (going,) = earlier.core.releasing
+    assert going.deadline_s == T + LEASE_S
+    bench = Bench(standing=(going,), vip=False)
+    assert bench.claim.phase is RELEASING
+    assert not bench.core.leases
+    bench.wait(LEASE_S - 0.5, vip=HoldStatus.STOPPING)
+    bench.hear()
+    assert bench.claim.phase is RELEASING
+    bench.vip(HoldStatus.RELEASED, 1)
+    assert bench.claim.phase is not RELEASING
+
+
+def test_a_release_tells_the_next_process_how_long_its_scripts_may_take() -> None:
+    bench = Bench(stop_s=20.0)
+    bench.hear()
+    bench.wait(1, vip=HoldStatus.HELD)
+    bench.take(bench.core.stop(now_s=bench.now_s))
+    (going,) = bench.core.releasing
+    assert going.deadline_s == bench.now_s + LEASE_S + 20.0
+
+
 def test_an_ended_lease_is_not_resumed() -> None:
     lease = StandingLease(group=G, epoch=6, deadline_s=T)
     assert Bench(standing=(lease,)).claim.phase is NONE
@@ -430,7 +453,7 @@ def test_a_lease_that_ended_unwatched_is_withdrawn_and_not_renewed() -> None:
     bench.now_s += LEASE_S + 0.1
     bench.take(bench.core.tick(now_s=bench.now_s))
     assert bench.claim.phase is RELEASING
-    assert bench.core.leases == ()
+    assert not bench.core.leases
     bench.hear(HELD, 1)  # of lower rank: the other one has it all the same
     assert bench.claim.phase is RELEASING
     bench.vip(HoldStatus.RELEASED, 1)

@@ -228,7 +228,6 @@ class Excuses:
         for mute, observer in ((one, other), (other, one)):
             until_s = max(until_s, self._mute_until_s(mute, observer, restored_s, healed_s))
             until_s = max(until_s, self._misled_s(mute, observer) + healed_s)
-            until_s = max(until_s, self._forgotten_until_s(mute, group))
         for host in (one, other):
             until_s = max(until_s, self._stays_until_s(host, until_s, withdrawn_s))
         return until_s
@@ -298,17 +297,6 @@ class Excuses:
         if started_s == INFINITY or stale_s < started_s:
             return -INFINITY
         return started_s + self._setup.times.timers.keepalive_s
-
-    def _forgotten_until_s(self, host: Host, group: str) -> float:
-        """A membership that ends while its vip still lets go of a group does not know it later.
-
-        The address is refreshed no more, so that this is over within a lifetime.
-        """
-        revoked_s = self.revoked_s.get((host.name, group), -INFINITY)
-        ended_s = self._conditions.membership[host.name].bad_from_s
-        if group != SCRIPTED or ended_s < revoked_s:
-            return -INFINITY
-        return revoked_s + bounds.address_without_vip_s(self._setup)
 
     def _stays_until_s(self, host: Host, until_s: float, withdrawn_s: float) -> float:
         """Row "both hung": without vip an address stays, if vip was gone when it had to go."""

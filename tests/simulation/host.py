@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from heartbus.events import Lease, VipState
-from heartbus_membership.claims import Vote
+from heartbus_membership.claims import StandingLease, Vote
+from heartbus_membership.leases import as_standing
 from heartbus_vip.news import LeaseNews
 from tests.simulation.clock import HostClock, Timeline
 
@@ -92,19 +93,22 @@ class Leases:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._content: LeaseNews | None = None
+        self._releasing: tuple[StandingLease, ...] = ()
 
-    def write(self, leases: tuple[Lease, ...], *, now_s: float) -> None:
+    def write(
+        self, leases: tuple[Lease, ...], *, releasing: tuple[StandingLease, ...], now_s: float
+    ) -> None:
         """Replace it; where that fails the old one is removed."""
         if self._disk.full:
-            self._content = None
+            self._content, self._releasing = None, ()
             raise DiskFullError("no space left on device")
-        self._content = LeaseNews(written_s=now_s, leases=leases)
+        self._content, self._releasing = LeaseNews(written_s=now_s, leases=leases), releasing
 
-    def standing(self, *, now_s: float) -> tuple[Lease, ...]:
-        """Return the leases that have not ended."""
-        if self._content is None:
-            return ()
-        return tuple(x for x in self._content.leases if x.deadline_monotonic_s > now_s)
+    def claims(self, *, now_s: float) -> tuple[StandingLease, ...]:
+        """Return what was held or being released, and has not ended."""
+        held = self._content.leases if self._content is not None else ()
+        standing = (*map(as_standing, held), *self._releasing)
+        return tuple(x for x in standing if x.deadline_s > now_s)
 
     def read(self) -> LeaseNews | None:
         """Return what vip reads."""
@@ -112,7 +116,7 @@ class Leases:
 
     def clear(self) -> None:
         """A boot empties the runtime directory."""
-        self._content = None
+        self._content, self._releasing = None, ()
         self._disk.votes = None  # they may not have reached the disk
 
 

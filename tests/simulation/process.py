@@ -30,7 +30,7 @@ from heartbus_membership.claims import (
 )
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Dropped, Hearing
-from heartbus_membership.leases import LEASE_WRITE_PERIOD_S, as_standing
+from heartbus_membership.leases import LEASE_WRITE_PERIOD_S
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.service import (
     LEAVING_BEATS,
@@ -65,7 +65,6 @@ class MembershipProcess:
         self._cluster, self._host, self._timers = cluster, host, setup.times.timers
         self.incarnation = host.disk.next_incarnation(wall_ms=host.wall_ms)
         now_s = host.clock.now_s
-        standing = host.leases.standing(now_s=now_s)
         self._peers = tuple(name for name in cluster.hosts if name != host.name)
         self.detector = FailureDetector(
             peers=self._peers,
@@ -91,7 +90,7 @@ class MembershipProcess:
             lifetime_s=setup.times.lifetime_s,
             started_s=now_s,
             epochs=dict(host.disk.epochs),
-            standing=[as_standing(lease) for lease in standing],
+            standing=host.leases.claims(now_s=now_s),
             incarnation=self.incarnation,
             votes=host.disk.votes_of_this_boot(),
             **setup.takeover_options,
@@ -259,7 +258,7 @@ class MembershipProcess:
                     self._cluster.revoked(self._host, effect)
                     self._cluster.bus.tell_vip(self._host, self._hint_revoke(effect))
                 case SendHeartbeat():
-                    self._send_wanted = self._again = True
+                    self._send_wanted = self._leases_changed = self._again = True
 
     def _remember(self, effect: PersistEpoch) -> None:
         try:
@@ -283,7 +282,7 @@ class MembershipProcess:
             return
         self._host.step("write")
         try:
-            self._host.leases.write(leases, now_s=now_s)
+            self._host.leases.write(leases, releasing=self.ownership.releasing, now_s=now_s)
             self._leases_changed = False
             self._leases_written_s = now_s
         except DiskFullError:
@@ -424,8 +423,10 @@ class MembershipProcess:
             return
         if self._beats_left == LEAVING_BEATS:
             self._cluster.left(self._host)
+            self._leases_changed = True
         self._beats_left -= 1
         try:
+            self._write_leases(self._host.clock.now_s)
             self._send_heartbeat(self._host.clock.now_s, leaving=True)
         except DiedError:
             return

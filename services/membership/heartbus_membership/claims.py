@@ -77,12 +77,14 @@ class StandingLease:
     """The right of this host to hold a group until ``deadline_s`` on its monotonic clock.
 
     ``stale_s``: vip may have heard of a deadline that is later by so much.
+    ``releasing``: withdrawn; vip lets go of the group, and has done so by ``deadline_s``.
     """
 
     group: str
     epoch: int
     deadline_s: float
     stale_s: float = 0.0
+    releasing: bool = False
 
 
 # --- what ownership asks its shell to do, in this order ------------------------------------------

@@ -39,12 +39,16 @@ def read_boot_id() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseDocument:
-    """Content of leases.json; times on the monotonic clock of the boot that ``boot_id`` names."""
+    """Content of leases.json; times on the monotonic clock of the boot that ``boot_id`` names.
+
+    ``releasing``: withdrawn, for our own next process: until then vip may not have let go yet.
+    """
 
     schema: int
     boot_id: str
     written_monotonic_s: float
     leases: tuple[Lease, ...]
+    releasing: tuple[Lease, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,9 @@ class LeaseFile:
         self._path = directory / LEASES_FILE
         self._boot_id = boot_id
 
-    def write(self, leases: Sequence[Lease], *, now_s: float) -> None:
+    def write(
+        self, leases: Sequence[Lease], *, releasing: Sequence[StandingLease] = (), now_s: float
+    ) -> None:
         """Replace the file.
 
         Raises:
@@ -77,6 +83,10 @@ class LeaseFile:
             boot_id=self._boot_id,
             written_monotonic_s=now_s,
             leases=tuple(leases),
+            releasing=tuple(
+                Lease(group=x.group, epoch=x.epoch, deadline_monotonic_s=x.deadline_s)
+                for x in releasing
+            ),
         )
         try:
             _replace(self._path, msgspec.json.encode(document), durable=False)
@@ -86,13 +96,31 @@ class LeaseFile:
 
     def standing(self, *, now_s: float) -> tuple[Lease, ...]:
         """Return the leases of this boot that have not ended; an unreadable file has none."""
+        document = self._read()
+        leases = document.leases if document is not None else ()
+        return tuple(x for x in leases if x.deadline_monotonic_s > now_s)
+
+    def claims(self, *, now_s: float) -> tuple[StandingLease, ...]:
+        """Return what an earlier process of ours held or was releasing, and that has not ended."""
+        document = self._read()
+        if document is None:
+            return ()
+        held = [as_standing(lease) for lease in document.leases]
+        released = [
+            StandingLease(
+                group=x.group, epoch=x.epoch, deadline_s=x.deadline_monotonic_s, releasing=True
+            )
+            for x in document.releasing
+        ]
+        return tuple(x for x in (*held, *released) if x.deadline_s > now_s)
+
+    def _read(self) -> LeaseDocument | None:
         try:
             document = msgspec.json.decode(self._path.read_bytes(), type=LeaseDocument)
         except (OSError, msgspec.MsgspecError):
-            return ()
-        if document.schema != SCHEMA or document.boot_id != self._boot_id:
-            return ()
-        return tuple(x for x in document.leases if x.deadline_monotonic_s > now_s)
+            return None
+        current = document.schema == SCHEMA and document.boot_id == self._boot_id
+        return document if current else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,7 +144,8 @@ class Ownership:
         group = view.groups.get(lease.group)
         if group is None or view.node not in group.rank or lease.deadline_s <= view.started_s:
             return
-        group.phase = Phase.HELD
+        group.phase = Phase.RELEASING if lease.releasing else Phase.HELD
+        group.revoked_s = view.started_s
         group.epoch = lease.epoch
         group.highest = max(group.highest, lease.epoch)
         group.lease_until_s = lease.deadline_s
@@ -350,6 +351,24 @@ class Ownership:
             StandingLease(group=name, epoch=group.epoch, deadline_s=group.lease_until_s)
             for name, group in self._view.groups.items()
             if group.phase is Phase.HELD
+        )
+
+    @property
+    def releasing(self) -> tuple[StandingLease, ...]:
+        """What was withdrawn from the local vip, and until when it may take to let go."""
+        view = self._view
+        return tuple(
+            StandingLease(
+                group=name,
+                epoch=group.epoch,
+                deadline_s=max(
+                    group.lease_until_s + view.tail_s,
+                    group.revoked_s + view.lease_s + group.rule.stop_s,
+                ),
+                releasing=True,
+            )
+            for name, group in view.groups.items()
+            if group.phase is Phase.RELEASING
         )
 
     @property

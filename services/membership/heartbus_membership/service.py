@@ -138,7 +138,7 @@ class MembershipService:
             lifetime_s=cluster.vip.lifetime_s,
             started_s=now_s,
             epochs=state_file.epochs,
-            standing=[files.as_standing(lease) for lease in standing],
+            standing=lease_file.claims(now_s=now_s),
             witnesses=tuple(w.name for w in cluster.witnesses),
             tail_s=tail_s,
             incarnation=incarnation,
@@ -288,7 +288,8 @@ class MembershipService:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, STOP_LOOK_S)):
                     await self._released.wait()
-        self._leaving = True
+        self._leaving = self._leases_changed = True
+        self._write_leases(self._clock())
         for _ in range(LEAVING_BEATS):
             self._send_heartbeat(self._clock())
             await asyncio.sleep(LEAVING_SPACING_S)
@@ -435,7 +436,7 @@ class MembershipService:
                 case Revoke():
                     self._revoked(effect)
                 case SendHeartbeat():
-                    self._send_wanted = True
+                    self._send_wanted = self._leases_changed = True  # or a release has ended
                     self._wake_up()
 
     def _fence(self, now_s: float) -> None:
@@ -478,7 +479,7 @@ class MembershipService:
         if not (self._leases_changed or renewal_due):
             return
         try:
-            self._lease_file.write(leases, now_s=now_s)
+            self._lease_file.write(leases, releasing=self._ownership.releasing, now_s=now_s)
             self._leases_changed = False
             self._leases_written_s = now_s
         except OSError as error:
