@@ -403,7 +403,7 @@ def test_a_standing_lease_is_resumed_with_its_epoch_before_anybody_is_heard() ->
     assert bench.core.leases == (StandingLease(group=G, epoch=6, deadline_s=T + LEASE_S),)
     assert bench.effects == []
     bench.hear(HELD, 7)
-    assert bench.core.leases == ()
+    assert not bench.core.leases
 
 
 def test_a_release_goes_on_across_a_restart() -> None:
@@ -546,7 +546,7 @@ def test_after_a_long_stall_a_dead_peer_that_took_over_meanwhile_is_heard_first(
     bench.take(bench.core.tick(now_s=bench.now_s))
     bench.now_s += TIMERS.keepalive_s
     bench.hear(HELD, 2, incarnation=2)
-    assert bench.core.leases == ()
+    assert not bench.core.leases
 
 
 def test_without_any_bus_since_the_start_the_group_is_claimed_blindly_after_initdead() -> None:

@@ -142,11 +142,14 @@ class Excuses:
 
     @staticmethod
     def _lapsed(host: Host, group: str) -> bool:
-        """Whether the lease that vip may read has ended: membership did not run for so long."""
+        """Whether the lease that vip may read has ended: membership did not run for so long.
+
+        There is no file where the disk was full when it was to be written last.
+        """
         news, now_s = host.leases.read(), host.clock.now_s
-        if news is None:
-            return host.disk.full
-        return all(x.deadline_monotonic_s <= now_s for x in news.leases if x.group == group)
+        return news is None or all(
+            x.deadline_monotonic_s <= now_s for x in news.leases if x.group == group
+        )
 
     def _may_lapse(self, host: Host) -> bool:
         """Majority: whether too few voters could renew a lease of this host lately."""
