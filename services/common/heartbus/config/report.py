@@ -186,7 +186,7 @@ def closest(name: str, known: Iterable[str]) -> str:
     matches = difflib.get_close_matches(
         name[:SHOWN_CHARS_MAX].lower(), names, n=SUGGESTIONS_MAX, cutoff=0.6
     )
-    return f"; did you mean {' or '.join(matches)}?" if matches else ""
+    return f"; did you mean {' or '.join(map(word, matches))}?" if matches else ""
 
 
 def dotted(path: Path) -> str:

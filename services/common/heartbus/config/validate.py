@@ -15,7 +15,7 @@ from heartbus.config import line_load
 from heartbus.config.authkeys import KEY_ID_MAX
 from heartbus.config.diagnostics import Diagnostic
 from heartbus.config.ha_cf import BAUD_RATES
-from heartbus.config.report import Place, Places, Report, closest, dotted, shown
+from heartbus.config.report import Place, Places, Report, closest, dotted, shown, word
 from heartbus.config.validate_checks import check_rules
 from heartbus.config.validate_ipvs import ipvs_rules
 from heartbus.config.values import is_host_name
@@ -384,7 +384,7 @@ def _services(cluster: Cluster, places: Places, report: Report) -> None:
             report.error(
                 at("group"),
                 f"{shown(service.group)} is no group; allowed is"
-                f" {', '.join(names[:10]) or 'none, there is no group'}"
+                f" {', '.join(map(word, names[:10])) or 'none, there is no group'}"
                 f"{closest(service.group, names)}",
             )
         ipvs_rules(service, index, places, report)
