@@ -22,7 +22,7 @@ lint: setup  ## format, lint, strict types, import rules; changes nothing
 simulate: setup  ## seeded scenarios of the decision cores: SEEDS=20000; ARGS="--seed 7" tells one
 	@$(PYTHON) -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
-demo: setup  ## the classic cluster, live, with failovers; TIMERS=classic|lan, ARGS="…"
+demo: setup  ## the classic cluster, live, with failovers; TIMERS=classic|lan|fast, ARGS="…"
 	@$(PYTHON) -m tests.lab.run -- $(PYTHON) -m tests.lab.demo $(if $(TIMERS),--timers $(TIMERS)) $(ARGS)
 
 bench: $(addprefix bench-,$(subst _,-,$(BENCHMARKS)))  ## every benchmark

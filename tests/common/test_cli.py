@@ -110,7 +110,7 @@ def test_a_wrong_choice_in_the_environment_is_refused() -> None:
         env={**os.environ, "HEARTBUS_TIMERS": "soon"},
     )
     assert done.returncode == 2
-    assert "HEARTBUS_TIMERS: 'soon' is not allowed; allowed: classic, lan" in done.stderr
+    assert "HEARTBUS_TIMERS: 'soon' is not allowed; allowed: classic, fast, lan" in done.stderr
 
 
 def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ from heartbus.config import ConfigError, Diagnostic, Level, Loaded, load
 from heartbus.config.convert import NotTextError, to_toml
 from heartbus.config.difference import Kind, differences
 from heartbus.config.digest import config_digest
+from heartbus.config.explain import explain as explained
+from heartbus.config.explain import reference, suggestion
 from heartbus.config.origin import render_origins
+from heartbus.config.report import shown
+from heartbus.config.schema import json_schema
 from heartbus.config.show import render
 from heartbus.runner import EXIT_CONFIG, fail
 
@@ -123,6 +127,35 @@ def diff(old: str, new: str, *, as_json: bool) -> None:
         if not found:
             click.echo("no difference")
     sys.exit(1 if found else 0)
+
+
+@config.command(epilog="Example: heartbus config explain nice_failback")
+@click.argument("directive")
+def explain(directive: str) -> None:
+    """Say what DIRECTIVE means: a key of heartbus.toml, or a word of ha.cf or ldirectord.cf.
+
+    Exit code: 0 known, 1 nobody knows it.
+    """
+    text = explained(directive)
+    if text is None:
+        click.echo(
+            f"heartbus config explain: nobody knows {shown(directive)}{suggestion(directive)}",
+            err=True,
+        )
+        sys.exit(1)
+    click.echo(text)
+
+
+@config.command(epilog="Example: heartbus config schema > heartbus.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of heartbus.toml, for editors that complete and check."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@config.command(name="reference")
+def print_reference() -> None:
+    """Print every key and every old directive as Markdown: docs/configuration.md."""
+    click.echo(reference(), nl=False)
 
 
 def _load(command: str, path: str) -> Loaded:
