@@ -714,8 +714,8 @@ def test_services_do_not_stay_in_the_table_unless_told(tmp_path: Path) -> None:
     [
         (
             "checktimeout=500ms\n",
-            "error l.cf:1: checktimeout: '500ms' is not allowed; allowed is whole seconds without a"
-            " unit, such as 3 (ldirectord would have taken 500 seconds)",
+            "warning l.cf:1: checktimeout: '500ms' is taken as 0.5 s, as it is written; ldirectord"
+            " takes the digits alone: 500 s",
         ),
         (
             "checkinterval=0\n",

@@ -49,8 +49,13 @@ authentication = { signing_key = 1, keys = [{ id = 1, secret = "x" }] }
 [[virtual_services]]
 address = "10.0.0.1:80"
 fallback = { address = "127.0.0.1:80" }
-real_servers = [{ address = "10.0.0.2:80" }]
+real_servers = [{ address = "10.0.0.2:80", method = "ipip", tunnel = { type = "gre" } }]
 check = { service = "http", tls = {}, pages = [{ request = "/" }] }
+[[virtual_services]]
+fwmark = 7
+family = "ipv6"
+real_servers = [{ address = "2001:db8::2", upper_threshold = 9 }]
+check = { type = "on" }
 """
 
 
@@ -138,7 +143,7 @@ def test_the_old_names_of_keys_are_directives() -> None:
 def test_every_directive_that_is_acted_on_says_what_it_became() -> None:
     acted_on = {f"{HA_CF} {name}" for name in ha_cf.DIRECTIVES}
     acted_on |= {f"{LDIRECTORD} {name}" for name in ldirectord_directives.DIRECTIVES}
-    acted_on -= {f"{LDIRECTORD} fork", f"{LDIRECTORD} autoreload"}  # of the program, not the table
+    acted_on -= {f"{LDIRECTORD} {name}" for name in ("fork", "autoreload", "execute")}
     assert acted_on <= {name for key in KEYS for name in old_names(key)}
 
 

@@ -137,7 +137,13 @@ class GroupFiles:
         if file is None:
             return resource, []
         content = ldirectord.parse(file.text, path, self._report)
-        return resource, ldirectord_services.services(content, group, self._report)
+        services = ldirectord_services.services(content, group, self._report)
+        for other in content.settings.executes:
+            # ldirectord starts one more of itself with that file; it may name others in turn, and
+            # as no file is loaded twice this ends.
+            named = CheckedServicesResource(file=other.value)
+            services += self._ldirectord(named, group, other.place)[1]
+        return resource, services
 
     def _first_use(self, path: str, group: str, place: Place) -> bool:
         if path not in self._loaded:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from heartbus.config.ipvsadm_rules import WEIGHT_MAX
 from heartbus.config.keys import CLUSTER_KEYS, Form, Key
 from heartbus.config.native_checks import ATTEMPTS_MAX, PROXY_VERSIONS, RESULTS_MAX
 from heartbus.model import (
@@ -15,16 +14,20 @@ from heartbus.model import (
     CheckType,
     ForwardingMethod,
     HttpMethod,
+    PersistenceEngine,
     Scheduler,
+    SchedulerFlag,
     TransportProtocol,
+    TunnelChecksum,
+    TunnelType,
 )
+from heartbus.model_ipvs import FWMARK_MAX, PERSISTENCE_MAX_S, THRESHOLD_MAX, WEIGHT_MAX
 
 _V: Final = "virtual_services"
 _C: Final = "virtual_services.check"
 _R: Final = "virtual_services.real_servers"
 _METHODS: Final = tuple(ForwardingMethod)
 _PORT: Final = (1, 65535)
-_PERSISTENCE_MAX_S: Final = 2**31 - 1
 
 
 def _key(
@@ -57,7 +60,29 @@ _RESULTS: Final = (1, RESULTS_MAX)
 
 SERVICE_KEYS: Final = (
     _key(_V, Form.TABLES, "What clients connect to.", "none", "virtual"),
-    _key(f"{_V}.address", _TEXT, "`192.168.7.110:80`.", None, "virtual"),
+    _key(
+        f"{_V}.address",
+        _TEXT,
+        "`192.168.7.110:80`, `[2001:db8::1]:80`.",
+        "fwmark",
+        "virtual, virtual6",
+    ),
+    _key(
+        f"{_V}.fwmark",
+        _INTEGER,
+        "Packets that a firewall rule has marked so, instead of those to an address.",
+        "address",
+        "virtual, virtual6",
+        bounds=(1, FWMARK_MAX),
+    ),
+    _key(
+        f"{_V}.family",
+        _TEXT,
+        "Of a fwmark.",
+        "ipv4",
+        "virtual6",
+        words=("ipv4", "ipv6"),
+    ),
     _key(
         f"{_V}.protocol",
         _TEXT,
@@ -75,6 +100,20 @@ SERVICE_KEYS: Final = (
         words=tuple(Scheduler),
     ),
     _key(
+        f"{_V}.scheduler_flags",
+        Form.TEXTS,
+        f"Of schedulers sh and mh: {', '.join(SchedulerFlag)}.",
+        "none",
+        "schedflags",
+    ),
+    _key(
+        f"{_V}.one_packet",
+        _BOOLEAN,
+        "Each UDP packet is scheduled by itself.",
+        "false",
+        "ops",
+    ),
+    _key(
         f"{_V}.quiescent",
         _BOOLEAN,
         "A failed server stays in the table with weight 0; false: it leaves.",
@@ -87,14 +126,21 @@ SERVICE_KEYS: Final = (
         "A client stays with its server for so many seconds.",
         "off",
         "persistent",
-        bounds=(1, _PERSISTENCE_MAX_S),
+        bounds=(1, PERSISTENCE_MAX_S),
     ),
     _key(
         f"{_V}.netmask",
         _TEXT,
-        "Clients within this mask count as one; with persistent only.",
-        "255.255.255.255",
+        "Clients within this mask, or prefix length, count as one; with persistent only.",
+        "the whole address",
         "netmask",
+    ),
+    _key(
+        f"{_V}.persistence_engine",
+        _TEXT,
+        "What else than the address makes a client; with persistent only.",
+        "none",
+        words=tuple(PersistenceEngine),
     ),
     _key(
         f"{_V}.group",
@@ -128,6 +174,32 @@ SERVICE_KEYS: Final = (
         "1",
         "real",
         bounds=(0, WEIGHT_MAX),
+    ),
+    _key(
+        f"{_R}.upper_threshold",
+        _INTEGER,
+        "With so many connections it gets no new ones; 0: no limit.",
+        "0",
+        "real",
+        bounds=(0, THRESHOLD_MAX),
+    ),
+    _key(
+        f"{_R}.lower_threshold",
+        _INTEGER,
+        "Below so many connections it gets new ones again; 0: three quarters of the upper one.",
+        "0",
+        "real",
+        bounds=(0, THRESHOLD_MAX),
+    ),
+    _key(f"{_R}.tunnel", Form.TABLE, "How method ipip reaches it.", "plain ipip"),
+    _key(f"{_R}.tunnel.type", _TEXT, "The kind of tunnel.", None, words=tuple(TunnelType)),
+    _key(f"{_R}.tunnel.port", _INTEGER, "UDP port, of gue.", "0", bounds=(0, 65535)),
+    _key(
+        f"{_R}.tunnel.checksum",
+        _TEXT,
+        "Of gue and gre.",
+        "none",
+        words=tuple(TunnelChecksum),
     ),
     _key(f"{_R}.request", _TEXT, "Instead of that of the check.", "that of the check", "real"),
     _key(f"{_R}.receive", _TEXT, "Instead of that of the check.", "that of the check", "real"),

@@ -25,7 +25,7 @@ from heartbus.config.ldirectord_directives import (
     quoted_value,
 )
 from heartbus.config.report import Place, Report, Setting, closest, shown, word
-from heartbus.config.values import BadValueError, unusable_text
+from heartbus.config.values import BadValueError, Odd, unusable_text
 
 INDENT_MIN: Final = 4
 TAB: Final = " " * INDENT_MIN
@@ -234,6 +234,9 @@ class _Reader:
             words = 'allowed is text in double quotes: "text"' if row.secret else str(error)
             self._report.error(place, words)
             return
+        if isinstance(parsed, Odd):
+            self._report.warning(place, parsed.warning)
+            parsed = parsed.value
         if row.note is not None:
             self._report.note(place, row.note)
         setting = Setting(value=parsed, place=place)

@@ -91,7 +91,7 @@ def _request(written: str, service: CheckService) -> str:
     return written.removeprefix("/") or DEFAULT_QUERIES.get(service, "")
 
 
-def _first(*settings: Setting[int] | None, default_s: int) -> float:
+def _first(*settings: Setting[float] | None, default_s: int) -> float:
     return float(next((s.value for s in settings if s is not None), default_s))
 
 

@@ -24,6 +24,7 @@ from heartbus.config.values import (
     netmask,
     port_number,
     port_or_service,
+    seconds_as_written,
     server_address,
     virtual_host,
     whole_seconds,
@@ -32,6 +33,7 @@ from heartbus.config.values import (
 from heartbus.model import CheckService, ForwardingMethod, HttpMethod, Scheduler, TransportProtocol
 from heartbus.model_ipvs import WEIGHT_MAX
 
+FILE_NAME_CHARS_MAX: Final = 4096
 REAL_RANGE_MAX: Final = 1024
 """Servers of one ``real=A->B`` line."""
 
@@ -70,7 +72,10 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Real:
-    """One ``real=`` line, a range written out. ``port`` None is the port of the virtual service."""
+    """One ``real=`` line, a range written out. ``port`` None is the port of the virtual service.
+
+    ``odd``: what ldirectord reads otherwise, with both meanings.
+    """
 
     addresses: tuple[str, ...]
     port: int | None
@@ -79,6 +84,7 @@ class Real:
     request: str | None
     receive: str | None
     unused: tuple[str, ...]
+    odd: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +101,9 @@ class VirtualAddress:
 class Settings:
     """Values of the global part or of one virtual section; None where not given."""
 
-    checktimeout_s: Setting[int] | None = None
-    negotiatetimeout_s: Setting[int] | None = None
-    checkinterval_s: Setting[int] | None = None
+    checktimeout_s: Setting[float] | None = None
+    negotiatetimeout_s: Setting[float] | None = None
+    checkinterval_s: Setting[float] | None = None
     failurecount: Setting[int] | None = None
     fallback: Setting[Fallback] | None = None
     quiescent: Setting[bool] | None = None
@@ -120,6 +126,7 @@ class Settings:
     protocol: Setting[TransportProtocol] | None = None
     persistent_s: Setting[int] | None = None
     netmask: Setting[int] | None = None
+    executes: list[Setting[str]] = field(default_factory=list)
     reals: list[Setting[Real]] = field(default_factory=list)
 
 
@@ -189,6 +196,12 @@ def _request(text: str) -> str:
     return text if text.startswith("/") or is_url(text) else f"/{text}"
 
 
+def _file_name(text: str) -> str:
+    if text and not text.isspace() and len(text) <= FILE_NAME_CHARS_MAX:
+        return text.strip('"')
+    raise bad(text, "the name of an ldirectord file")
+
+
 def _fallback(text: str) -> Fallback:
     words = text.split()
     if not words:
@@ -209,6 +222,7 @@ def _server(text: str) -> tuple[str, int | None]:
 
 
 _REAL_PAIR = re.compile(r'"([^"]*)"\s*,?\s*"([^"]*)"')
+_TWO_COLONS = re.compile(r"([0-9.]+(?:->[0-9.]+)?)::(\w+)", re.ASCII)
 _THRESHOLD = re.compile(r"[lu]:\d{1,9}", re.ASCII)
 
 
@@ -225,6 +239,13 @@ def _real(text: str) -> Real:
     words = [*head.split(), *quoted.split()]
     if len(words) < 2:
         raise bad(text, "a server and gate, masq or ipip, such as 192.168.7.11:80 gate")
+    odd: tuple[str, ...] = ()
+    if two := _TWO_COLONS.fullmatch(words[0]):
+        words[0] = f"{two[1]}:{two[2]}"
+        odd = (
+            f"two colons: taken as {words[0]}, as it is meant; ldirectord takes {two[2]} for the"
+            " host, a server of another address",
+        )
     addresses, port = _servers(words.pop(0))
     method = forwarding(words.pop(0))
     weight = integer(words.pop(0), 0, WEIGHT_MAX) if words and words[0].isdecimal() else 1
@@ -240,6 +261,7 @@ def _real(text: str) -> Real:
         request=request,
         receive=receive,
         unused=tuple(unused),
+        odd=odd,
     )
 
 
@@ -285,16 +307,16 @@ DIRECTIVES: Final[dict[str, Directive]] = {
     row.name: row
     for row in (
         Directive(
-            name="checktimeout", where=Where.BOTH, value=whole_seconds, sets="checktimeout_s"
+            name="checktimeout", where=Where.BOTH, value=seconds_as_written, sets="checktimeout_s"
         ),
         Directive(
             name="negotiatetimeout",
             where=Where.BOTH,
-            value=whole_seconds,
+            value=seconds_as_written,
             sets="negotiatetimeout_s",
         ),
         Directive(
-            name="checkinterval", where=Where.BOTH, value=whole_seconds, sets="checkinterval_s"
+            name="checkinterval", where=Where.BOTH, value=seconds_as_written, sets="checkinterval_s"
         ),
         Directive(name="failurecount", where=Where.BOTH, value=count, sets="failurecount"),
         Directive(name="fallback", where=Where.BOTH, value=_fallback, sets="fallback"),
@@ -313,6 +335,7 @@ DIRECTIVES: Final[dict[str, Directive]] = {
             sets="fork",
             note="every check runs by itself here, with either value",
         ),
+        Directive(name="execute", where=Where.GLOBAL, value=_file_name, sets="executes"),
         Directive(name="real", where=Where.VIRTUAL, value=_real, sets="reals"),
         Directive(
             name="checktype",
@@ -394,7 +417,6 @@ UNUSED: Final[dict[str, tuple[Where, str]]] = {
     "emailalertfreq": (Where.BOTH, "no mails yet"),
     "emailalertfrom": (Where.GLOBAL, "no mails yet"),
     "emailalertstatus": (Where.BOTH, "no mails yet"),
-    "execute": (Where.GLOBAL, "name the file in haresources as ldirectord::FILE"),
     "fallback6": (Where.BOTH, "no IPv6 services yet"),
     "fallbackcommand": (Where.BOTH, "subscribe to virtualservice.down instead"),
     "load": (Where.VIRTUAL, "nor by ldirectord"),

@@ -135,7 +135,7 @@ def _parts(section: Section, service: VirtualService, defaults: Settings) -> dic
     return parts
 
 
-def _interval(own: Settings, defaults: Settings) -> Setting[float] | Setting[int] | None:
+def _interval(own: Settings, defaults: Settings) -> Setting[float] | None:
     """Return the interval that counts: a section has its own with fork=yes alone."""
     if own.checkinterval_s is not None and defaults.fork is not None and defaults.fork.value:
         return own.checkinterval_s
@@ -176,6 +176,8 @@ def _real_servers(
         real = setting.value
         for what in real.unused:
             report.warning(setting.place, f"known to ldirectord, not used by this version: {what}")
+        for words in real.odd:
+            report.warning(setting.place, words)
         if real.port is None:
             report.warning(setting.place, f"no port; taken as {address.port}, as virtual= has it")
         for host in real.addresses:

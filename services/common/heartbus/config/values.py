@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from heartbus.config.report import shown
 from heartbus.model import ForwardingMethod
+
+T = TypeVar("T")
 
 TIME_MAX_S: Final = 365 * 86400.0
 COUNT_MAX: Final = 1_000_000
@@ -49,6 +52,7 @@ SERVICE_PORTS: Final[dict[str, int]] = {
 }
 
 _TIME = re.compile(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})([a-z]{0,4})", re.ASCII)
+_WITH_UNIT = re.compile(r"(\d{1,9}) ?(s|ms)", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII | re.IGNORECASE)
 _VIRTUAL_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
 _DIGITS = re.compile(r"\d+", re.ASCII)
@@ -126,6 +130,27 @@ def yes_no(text: str) -> bool:
 def whole_seconds(text: str) -> int:
     """Return seconds; ldirectord counts whole seconds and reads the first digits it finds."""
     return _whole(text, "whole seconds without a unit, such as 3", " seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Odd(Generic[T]):
+    """A value that the old program reads otherwise; ``warning`` says both meanings."""
+
+    value: T
+    warning: str
+
+
+def seconds_as_written(text: str) -> float | Odd[float]:
+    """Return seconds; with a unit they are what is written, not what ldirectord takes them for."""
+    match = _WITH_UNIT.fullmatch(text)
+    if match is None:
+        return float(whole_seconds(text))
+    seconds = positive_time(float(match[1]) * UNIT_S[match[2]], text)
+    return Odd(
+        value=seconds,
+        warning=f"{shown(text)} is taken as {seconds:g} s, as it is written; ldirectord takes the"
+        f" digits alone: {match[1]} s",
+    )
 
 
 def count(text: str) -> int:
