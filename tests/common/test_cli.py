@@ -24,6 +24,7 @@ COMMANDS = (
     ("config",),
     ("config", "check"),
     ("config", "show"),
+    ("probe",),
     ("status",),
     ("up",),
     ("watch",),

@@ -33,6 +33,7 @@ from .stream import StreamProbe, Streams
 from .task import TaskProbe
 from .tcp import ConnectOnly
 from .tls import TlsError, tls_context, within_tls
+from .trace import Tell, traced
 from .websocket import websocket
 
 Begin = Callable[[], Conversation]
@@ -72,9 +73,12 @@ def make_probes(
 
 
 class ProbeMaker:
-    """Makes probes; equal patterns are compiled once."""
+    """Makes probes; equal patterns are compiled once. ``tell``: is told each step of each check."""
 
-    def __init__(self, *, streams: Streams, node: str, pings: Pings) -> None:
+    def __init__(
+        self, *, streams: Streams, node: str, pings: Pings, tell: Tell | None = None
+    ) -> None:
+        self._tell = tell
         self._streams = streams
         self._node = node
         self._pings = pings
@@ -127,13 +131,15 @@ class ProbeMaker:
                 check.database,
                 check.request,
             )
-            return TaskProbe(_SQL[check.service], exchange)
+            return TaskProbe(_SQL[check.service], exchange, tell=self._tell)
         if check.service is CheckService.FTP:
             login = check.login or "anonymous"
             password = check.password if check.login else f"heartbus@{self._node}"
             receive = self._pattern(check.receive)
             path = check.request
-            return TaskProbe("FTP", ftp(target.endpoint, login, password, path, receive))
+            return TaskProbe(
+                "FTP", ftp(target.endpoint, login, password, path, receive), tell=self._tell
+            )
         if check.service in _HTTP and check.pages:
             asked = (
                 Page(
@@ -152,7 +158,7 @@ class ProbeMaker:
             )
         begin = self._http(target, check) if check.service in _HTTP else self._conversation(target)
         if target.udp:
-            return DatagramProbe(target.endpoint, begin)
+            return DatagramProbe(target.endpoint, self._told(target, begin, "asked by UDP"))
         return self._within(target, begin)
 
     def _within(self, target: Target, begin: Begin) -> Probe:
@@ -161,6 +167,7 @@ class ProbeMaker:
         tls = check.tls
         if tls is None and check.service in TLS_SERVICES:
             tls = Tls(verify=False)
+        begin = self._told(target, begin, "connected" if tls is None else "within TLS")
         if tls is not None:
             context = tls_context(tls, protocols=_ALPN.get(check.service, ()))
             name = tls.server_name or check.virtualhost
@@ -172,6 +179,11 @@ class ProbeMaker:
         if check.proxy_protocol:
             begin = after_proxy_header(begin, check.proxy_protocol)
         return self._stream(target, begin)
+
+    def _told(self, target: Target, begin: Begin, ready: str) -> Begin:
+        if self._tell is None:
+            return begin
+        return traced(begin, self._tell, ready, (target.check.password, target.check.secret))
 
     def _stream(self, target: Target, begin: Begin) -> Probe:
         return StreamProbe(self._streams, target.endpoint, begin)

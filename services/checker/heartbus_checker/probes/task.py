@@ -27,19 +27,23 @@ raises Failed with that of a failure."""
 class TaskProbe:
     """A check that is a coroutine; ``label`` begins every reason."""
 
-    def __init__(self, label: str, exchange: Exchange) -> None:
+    def __init__(self, label: str, exchange: Exchange, *, tell: Say | None = None) -> None:
         self._label = label
         self._exchange = exchange
+        self._tell = tell
 
     def begin(self, finished: Finished) -> TaskAttempt:
         """Begin a check."""
-        return TaskAttempt(self._label, self._exchange, finished)
+        return TaskAttempt(self._label, self._exchange, finished, self._tell)
 
 
 class TaskAttempt:
     """One run of the coroutine."""
 
-    def __init__(self, label: str, exchange: Exchange, finished: Finished) -> None:
+    def __init__(
+        self, label: str, exchange: Exchange, finished: Finished, tell: Say | None
+    ) -> None:
+        self._tell = tell
         self._label = label
         self._step = "connect"
         self._finished: Finished | None = finished
@@ -56,6 +60,8 @@ class TaskAttempt:
 
     def _say(self, step: str) -> None:
         self._step = step
+        if self._tell is not None:
+            self._tell(step)
 
     async def _run(self, exchange: Exchange) -> None:
         passed, conclusive = False, True

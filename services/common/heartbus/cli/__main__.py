@@ -10,11 +10,13 @@ import click
 
 from heartbus import __version__
 
-# Loaded when used: a mistyped word should not cost the import of everything.
+# Loaded when used: a mistyped word should not cost the import of everything. A command that needs
+# the code of a service is named here and lives there: nothing here imports it.
 COMMANDS: Final = {
     "bus": ("heartbus.cli.bus", "bus", "Prepare the nats-server beside a director."),
     "config": ("heartbus.cli.config", "config", "Check and show a configuration."),
     "failback": ("heartbus.cli.move", "failback", "Give groups back to the director they prefer."),
+    "probe": ("heartbus_checker.probe_command", "probe", "Run one check now and show each step."),
     "standby": ("heartbus.cli.move", "standby", "Give a director's groups to the others."),
     "status": ("heartbus.cli.status", "status", "Show directors, VIP owners and real servers."),
     "takeover": ("heartbus.cli.move", "takeover", "Make a director take groups over."),
