@@ -149,3 +149,16 @@ def test_what_did_not_run_cannot_finish() -> None:
 def test_an_interval_is_positive(interval_s: float) -> None:
     with pytest.raises(ValueError, match="more than 0"):
         schedule(interval_s)
+
+
+def test_a_probe_in_doubt_is_due_soon_and_then_in_its_slot_again() -> None:
+    schedule = ProbeSchedule([10.0], now_s=0.0, rng=random.Random(1))
+    due_s = schedule.next_due_s
+    assert due_s is not None
+    schedule.take_due(now_s=due_s)
+    schedule.probe_finished(0, now_s=due_s, hung=False, soon_s=0.5)
+    assert schedule.next_due_s == due_s + 0.5
+    schedule.take_due(now_s=due_s + 0.5)
+    schedule.probe_finished(0, now_s=due_s + 0.6, hung=False)
+    assert schedule.next_due_s is not None
+    assert schedule.next_due_s > due_s + 1.5

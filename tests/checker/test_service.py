@@ -26,6 +26,7 @@ from heartbus.events import (
     Message,
     RealServerDown,
     RealServerUp,
+    RealServerWeight,
     VirtualServiceDown,
     VirtualServiceUp,
 )
@@ -62,6 +63,7 @@ class Switch:
     def __init__(self) -> None:
         self.passes = True
         self.conclusive = True
+        self.weight: int | None = None
         self.begun = 0
         self.told = asyncio.Event()
 
@@ -77,6 +79,7 @@ class Switch:
                 reason="as the test says",
                 took_s=0.0,
                 conclusive=self.conclusive,
+                weight=self.weight,
             )
         )
         self.told.set()
@@ -288,6 +291,50 @@ async def test_a_dead_server_is_found_in_its_time_however_many_others_hang(
 def _is_down(message: Message, real_server_name: str) -> bool:
     body = message.body
     return isinstance(body, RealServerDown) and body.real_server == real_server_name
+
+
+async def test_a_recovered_server_starts_slowly_and_is_told_with_its_weight() -> None:
+    check = replace(http_check(interval_s=0.05), slow_start_s=0.9)
+    bench = Bench(virtual_service(replace(real_server(), weight=10), check=check))
+    async with bench.running():
+        up = (await bench.events(2))[0].body
+        assert isinstance(up, RealServerUp)
+        assert up.weight is None, "it was never down, for all that we know"
+        bench.switches[0].passes = False
+        await bench.events(2)
+        bench.switches[0].passes = True
+        up = (await bench.events(2))[0].body
+        assert isinstance(up, RealServerUp)
+        assert up.weight == 1
+        weights = [m.body for m in await bench.events(9)]
+        assert [w.weight for w in weights if isinstance(w, RealServerWeight)] == [
+            *range(2, 10),
+            None,
+        ]
+        assert (await bench.snapshot()).verdicts[0].weight is None
+
+
+async def test_the_server_may_ask_for_its_weight() -> None:
+    bench = Bench(virtual_service(real_server(), check=http_check(interval_s=0.05)))
+    bench.switches[0].weight = 4
+    async with bench.running():
+        up = (await bench.events(2))[0].body
+        assert isinstance(up, RealServerUp)
+        assert up.weight == 4
+        bench.switches[0].weight = 0
+        (weight,) = (m.body for m in await bench.events(1))
+        assert isinstance(weight, RealServerWeight)
+        assert (weight.weight, weight.reason) == (0, "the server asks for it")
+
+
+async def test_doubt_is_settled_at_the_fast_interval() -> None:
+    check = replace(http_check(interval_s=30.0, fall=3), fast_interval_s=0.05)
+    bench = Bench(virtual_service(real_server(), check=check))
+    bench.switches[0].passes = False
+    async with bench.running():
+        down = await bench.until(lambda m: isinstance(m.body, RealServerDown))
+    assert isinstance(down.body, RealServerDown)
+    assert down.body.reason == "as the test says (3 in a row)"
 
 
 # --- the process frame ---------------------------------------------------------------------------

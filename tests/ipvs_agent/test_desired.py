@@ -134,6 +134,18 @@ def test_unchecked_servers_get_no_traffic_at_start() -> None:
     assert wanted.destinations == {A: gate(0), B: gate(0), S: gate(1)}
 
 
+def test_the_weight_of_a_verdict_counts_but_a_configured_zero_stays() -> None:
+    service = virtual_service(3, 0)
+    keys = [(service.name, real.name) for real in service.real_servers]
+    wanted = wanted_service(
+        service,
+        verdicts=dict.fromkeys(keys, UP),
+        observed=None,
+        weights=dict.fromkeys(keys, 7),
+    )
+    assert (wanted.destinations[A], wanted.destinations[B]) == (gate(7), gate(0))
+
+
 def test_check_on_is_up_without_a_verdict() -> None:
     service = virtual_service(3, check=Check(type=CheckType.ON))
     assert destinations(service, UNKNOWN) == {A: gate(3)}

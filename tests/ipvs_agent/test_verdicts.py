@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp, Verdict
+from heartbus.events import (
+    CheckerState,
+    Health,
+    RealServerDown,
+    RealServerUp,
+    RealServerWeight,
+    Verdict,
+)
 from heartbus.model import RealServerName, VirtualServiceName
 from heartbus_ipvs_agent.verdicts import PEER_AFTER_S, VerdictBook
 from tests.ipvs_agent.builders import virtual_service
@@ -107,3 +114,18 @@ def test_an_outage_of_the_bus_is_not_silence_of_our_checker() -> None:
     verdicts.bus_found(now_s=3600.0)
     assert verdicts.snapshot_received(snapshot(DOWN, DOWN), node="linuxha2", now_s=3600.1) == []
     assert verdicts.snapshot_received(snapshot(DOWN, UP), node="linuxha2", now_s=3600 + LONG_S)
+
+
+def test_a_weight_counts_with_the_verdict_and_by_itself() -> None:
+    verdicts = book()
+    up = RealServerUp(virtual_service=VS, real_server=R1, reason="", weight=2)
+    assert len(verdicts.event_received(up, node=US, event_id="e", now_s=1.0)) == 1
+    assert verdicts.weights == {(VS, R1): 2}
+    more = RealServerWeight(virtual_service=VS, real_server=R1, weight=5, reason="")
+    assert len(verdicts.event_received(more, node=US, event_id="f", now_s=1.0)) == 1
+    assert verdicts.weights == {(VS, R1): 5}
+    assert verdicts.event_received(more, node=US, event_id="g", now_s=1.0) == []
+    full = RealServerWeight(virtual_service=VS, real_server=R1, weight=None, reason="")
+    assert len(verdicts.event_received(full, node=US, event_id="h", now_s=1.0)) == 1
+    assert verdicts.weights == {}
+    assert decided(verdicts) == {(VS, R1): UP}

@@ -93,8 +93,13 @@ class ProbeSchedule:
             begun.append(number)
         return begun
 
-    def probe_finished(self, number: int, *, now_s: float, hung: bool) -> None:
+    def probe_finished(
+        self, number: int, *, now_s: float, hung: bool, soon_s: float | None = None
+    ) -> None:
         """Take note that a probe has finished; ``hung``: it ran into its deadline.
+
+        ``soon_s``: it is due again after this time, where its slot comes later: a verdict is about
+        to change.
 
         Raises:
             ValueError: it was not running.
@@ -108,7 +113,10 @@ class ProbeSchedule:
             if self._held_back:
                 heapq.heappush(self._due, self._held_back.popleft())
         (self._hung.add if hung else self._hung.discard)(number)
-        heapq.heappush(self._due, (self._next_due_s(number, now_s), number))
+        due_s = self._next_due_s(number, now_s)
+        if soon_s is not None:
+            due_s = min(due_s, now_s + soon_s)
+        heapq.heappush(self._due, (due_s, number))
 
     def _next_due_s(self, number: int, now_s: float) -> float:
         interval_s = self._intervals_s[number]

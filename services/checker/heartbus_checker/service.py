@@ -8,6 +8,7 @@ it has until then.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import resource
 import time
@@ -16,9 +17,11 @@ from typing import Final
 
 from heartbus.bus import Bus
 from heartbus.config import ConfigError
+from heartbus.events import RealServerDown, RealServerUp, RealServerWeight
 from heartbus.log import RateLimit, logger
 from heartbus.runner import Context
 
+from .memory import MEMORY_FILE, Memory
 from .probes import Probe, ProbeResult
 from .probes.combined import AlternatingProbe
 from .probes.deadline import Deadlines
@@ -28,10 +31,16 @@ from .probes.stream import Streams
 from .schedule import CONCURRENT_MAX, ProbeSchedule
 from .targets import CheckPlan, TargetError, plan_checks
 from .verdicts import Change, Verdicts
+from .weights import WeightChange, Weights
 
 SLACK_S: Final = 0.005
 """What is due within this time is begun at once: at thousands of checks a second one timer
 begins many."""
+
+WEIGHT_TICK_MIN_S: Final = 0.05
+"""Weights that grow are told at most so often."""
+
+MEMORY_AFTER_S: Final = 0.2
 
 DESCRIPTORS_KEPT_FREE: Final = 64
 """For the bus, the logs, the epolls and what libraries open."""
@@ -51,6 +60,7 @@ class Checker:
         concurrent_max: int = CONCURRENT_MAX,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        memory: Memory | None = None,
     ) -> None:
         self._plan = plan
         self._probes = probes
@@ -59,7 +69,10 @@ class Checker:
         self._clock = clock
         self._wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
-        self._verdicts = Verdicts(plan, time_s=wall_clock())
+        self._memory = memory
+        self._verdicts = Verdicts(
+            plan, time_s=wall_clock(), remembered=memory.read() if memory is not None else None
+        )
         self._schedule = ProbeSchedule(
             [target.interval_s for target in plan.targets],
             now_s=clock(),
@@ -67,6 +80,9 @@ class Checker:
             concurrent_max=concurrent_max,
             slack_s=SLACK_S,
         )
+        self._weights = Weights(plan)
+        self._weight_timer: asyncio.TimerHandle | None = None
+        self._memory_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_s = 0.0
         self._closed = False
@@ -84,6 +100,11 @@ class Checker:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._weight_timer is not None:
+            self._weight_timer.cancel()
+        if self._memory_timer is not None:
+            self._memory_timer.cancel()
+            self._remember()
         self._deadlines.close()
 
     def _arm(self) -> None:
@@ -107,16 +128,27 @@ class Checker:
         target = self._plan.targets[number]
 
         def finished(result: ProbeResult, hung: bool) -> None:
-            self._schedule.probe_finished(number, now_s=self._clock(), hung=hung)
             if result.conclusive:
                 changes = self._verdicts.probe_finished(
                     target, passed=result.passed, reason=result.reason, time_s=self._wall_clock()
                 )
+                weights = (
+                    self._weights.passed(target, result.weight, now_s=self._clock())
+                    if result.passed
+                    else []
+                )
                 if changes:
                     self._announce(changes)
                     self._bus.publish_state()
+                if weights or changes:
+                    told = {change.key for change in changes}
+                    self._weigh(
+                        [w for w in weights if self._verdicts.is_up(w.key) and w.key not in told]
+                    )
             else:
                 self._say_inconclusive(result)
+            soon_s = target.fast_interval_s if self._verdicts.undecided(target) else None
+            self._schedule.probe_finished(number, now_s=self._clock(), hung=hung, soon_s=soon_s)
             self._arm()
 
         probe = self._probes[number]
@@ -125,10 +157,65 @@ class Checker:
 
     def _announce(self, changes: list[Change]) -> None:
         for change in changes:
-            event_id = self._bus.publish(change.real_server)
+            event: RealServerUp | RealServerDown = change.real_server
+            if isinstance(event, RealServerUp):
+                weight = self._weights.came_up(
+                    change.key, recovered=change.recovered, now_s=self._clock()
+                )
+                event = dataclasses.replace(event, weight=weight)
+                self._verdicts.weighed(change.key, weight)
+            else:
+                self._weights.went_down(change.key)
+                self._verdicts.weighed(change.key, None)
+            event_id = self._bus.publish(event)
             self._verdicts.announced(change, event_id)
             if change.virtual_service is not None:
                 self._bus.publish(change.virtual_service, cause=event_id)
+        self._remember_soon()
+
+    def _remember_soon(self) -> None:
+        """Write the verdicts down, once for all that change within a moment."""
+        if self._memory is not None and self._memory_timer is None and not self._closed:
+            self._memory_timer = self._loop.call_later(MEMORY_AFTER_S, self._remember)
+
+    def _remember(self) -> None:
+        self._memory_timer = None
+        assert self._memory is not None
+        error = self._memory.write(self._verdicts.healths())
+        if error is None:
+            return
+        held_back = self._lines.passes("memory", now_s=self._clock())
+        if held_back is not None:
+            logger().warning("verdicts.unwritten", error=error, similar=held_back)
+
+    def _weigh(self, changes: list[WeightChange]) -> None:
+        for change in changes:
+            self._verdicts.weighed(change.key, change.weight)
+            service, real_server = change.key
+            self._bus.publish(
+                RealServerWeight(
+                    virtual_service=service,
+                    real_server=real_server,
+                    weight=change.weight,
+                    reason=change.reason,
+                )
+            )
+        if changes:
+            self._bus.publish_state()
+        self._arm_weights()
+
+    def _arm_weights(self) -> None:
+        if self._weight_timer is not None:
+            self._weight_timer.cancel()
+            self._weight_timer = None
+        due_s = self._weights.next_deadline_s
+        if due_s is not None and not self._closed:
+            delay_s = max(WEIGHT_TICK_MIN_S, due_s - self._clock())
+            self._weight_timer = self._loop.call_later(delay_s, self._grow)
+
+    def _grow(self) -> None:
+        self._weight_timer = None
+        self._weigh(self._weights.deadline_passed(now_s=self._clock()))
 
     def _say_inconclusive(self, result: ProbeResult) -> None:
         held_back = self._lines.passes("inconclusive", now_s=self._clock())
@@ -163,6 +250,7 @@ async def check_real_servers(context: Context) -> None:
             deadlines=Deadlines(loop, drain=drain),
             rng=random.Random(),
             concurrent_max=affordable_probes(),
+            memory=Memory(context.state_dir / MEMORY_FILE, clock=time.time),
         )
         checker.start()
         context.log.info(

@@ -52,12 +52,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """A real server of one virtual service: it has its own verdict, by its own rise and fall."""
+    """A real server of one virtual service: it has its own verdict, by its own rise and fall.
+
+    ``weight``: the configured one. ``slow_start_s``: see Check.
+    """
 
     virtual_service: VirtualServiceName
     real_server: RealServerName
     rise: int
     fall: int
+    weight: int = 1
+    slow_start_s: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,8 @@ def plan_checks(virtual_services: tuple[VirtualService, ...]) -> CheckPlan:
                     real_server=real_server.name,
                     rise=service.check.rise,
                     fall=service.check.fall,
+                    weight=real_server.weight,
+                    slow_start_s=service.check.slow_start_s,
                 )
                 listeners.setdefault(target, []).append(listener)
     return CheckPlan(

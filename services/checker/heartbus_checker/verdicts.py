@@ -7,7 +7,7 @@ after a start it is down as soon as all its real servers are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from heartbus.events import (
@@ -32,18 +32,24 @@ class Change:
     """News of one real server, and what it means for its virtual service, if anything.
 
     Publish ``real_server`` first, with its id as the cause of ``virtual_service``, then call
-    ``Verdicts.announced``.
+    ``Verdicts.announced``. ``recovered``: it is up, and was down before.
     """
 
     key: Key
     real_server: RealServerUp | RealServerDown
     virtual_service: VirtualServiceUp | VirtualServiceDown | None
+    recovered: bool = False
 
 
 class Verdicts:
-    """All verdicts of this checker; ``time_s`` is the wall clock, for people only."""
+    """All verdicts of this checker; ``time_s`` is the wall clock, for people only.
 
-    def __init__(self, plan: CheckPlan, *, time_s: float) -> None:
+    ``remembered``: the verdicts before our start; they are published by nobody.
+    """
+
+    def __init__(
+        self, plan: CheckPlan, *, time_s: float, remembered: Mapping[Key, Health] | None = None
+    ) -> None:
         self._listeners = plan.listeners
         self._dampers: dict[Key, Damper] = {}
         self._verdicts: dict[Key, Verdict] = {}
@@ -56,7 +62,11 @@ class Verdicts:
         for found in plan.listeners.values():
             for listener in found:
                 key = self._add(listener, "not checked yet", time_s)
-                self._dampers[key] = Damper(rise=listener.rise, fall=listener.fall)
+                self._dampers[key] = Damper(
+                    rise=listener.rise,
+                    fall=listener.fall,
+                    remembered=(remembered or {}).get(key, Health.UNKNOWN),
+                )
         for unchecked in plan.unchecked:
             self._add(unchecked, unchecked.reason, time_s)
 
@@ -93,6 +103,23 @@ class Verdicts:
         self._verdicts[change.key] = replace(self._verdicts[change.key], cause=event_id)
         self._snapshot = None
 
+    def weighed(self, key: Key, weight: int | None) -> None:
+        """Take note of the weight that a real server is to have."""
+        self._verdicts[key] = replace(self._verdicts[key], weight=weight)
+        self._snapshot = None
+
+    def is_up(self, key: Key) -> bool:
+        """Return whether this real server is up."""
+        return self._verdicts[key].health is Health.UP
+
+    def undecided(self, target: Target) -> bool:
+        """Return whether a verdict is about to change: it is looked at more often."""
+        dampers = (
+            self._dampers[listener.virtual_service, listener.real_server]
+            for listener in self._listeners[target]
+        )
+        return any(d.opposing > 0 or d.health is Health.UNKNOWN for d in dampers)
+
     def healths(self) -> Iterable[tuple[Key, Health]]:
         """Return what is known of each real server."""
         return ((key, verdict.health) for key, verdict in self._verdicts.items())
@@ -126,7 +153,17 @@ class Verdicts:
         event = (RealServerUp if health is Health.UP else RealServerDown)(
             virtual_service=service, real_server=real_server, reason=reason
         )
-        return Change(key=key, real_server=event, virtual_service=self._service_news(service))
+        return Change(
+            key=key,
+            real_server=event,
+            virtual_service=self._service_news(service),
+            recovered=health is Health.UP and self._was_down(key, before.health),
+        )
+
+    def _was_down(self, key: Key, before: Health) -> bool:
+        if before is not Health.UNKNOWN or key not in self._dampers:
+            return before is Health.DOWN
+        return self._dampers[key].was_down
 
     def _service_news(
         self, service: VirtualServiceName

@@ -246,12 +246,13 @@ class VipFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealServerUp:
-    """A real server passes its check."""
+    """A real server passes its check. ``weight``: what it is to have, None as configured."""
 
     kind: ClassVar[str] = "realserver.up"
     virtual_service: str
     real_server: str
     reason: str
+    weight: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +262,20 @@ class RealServerDown:
     kind: ClassVar[str] = "realserver.down"
     virtual_service: str
     real_server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealServerWeight:
+    """A real server is to have another weight: it asks for it itself, or starts slowly.
+
+    ``weight`` None: as configured.
+    """
+
+    kind: ClassVar[str] = "realserver.weight"
+    virtual_service: str
+    real_server: str
+    weight: int | None
     reason: str
 
 
@@ -374,6 +389,7 @@ Event = (
     | VipFailed
     | RealServerUp
     | RealServerDown
+    | RealServerWeight
     | VirtualServiceUp
     | VirtualServiceDown
     | IpvsChanged

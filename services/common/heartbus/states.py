@@ -246,7 +246,7 @@ class Verdict:
     """What the sender's checks say of one real server of one virtual service.
 
     ``since_s``: sender's wall clock when it became so (Unix epoch), for people only. ``cause``: id
-    of the event that announced this health.
+    of the event that announced this health. ``weight``: what it is to have, None as configured.
     """
 
     virtual_service: str
@@ -255,6 +255,7 @@ class Verdict:
     reason: str
     since_s: float
     cause: str | None = None
+    weight: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

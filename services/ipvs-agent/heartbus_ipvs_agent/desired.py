@@ -2,7 +2,7 @@
 
 Sans-I/O. What a verdict means for the entry of a real server:
 
-    up                        the configured weight
+    up                        the weight that the verdict has, else the configured one
     down, quiescent           weight 0, the entry stays
     down, not quiescent       no entry
     unknown, entry exists     as it is in the kernel: a restart of ours moves nothing
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from heartbus.events import Health
@@ -100,28 +101,41 @@ _TUNNEL_FLAGS: Final = {
 }
 
 
+Weights = Mapping[tuple[VirtualServiceName, RealServerName], int]
+"""The weight that a real server which is up is to have instead of the configured one."""
+
+
 def wanted_table(
-    services: Iterable[VirtualService], *, verdicts: Verdicts, observed: Table
+    services: Iterable[VirtualService],
+    *,
+    verdicts: Verdicts,
+    observed: Table,
+    weights: Weights = MappingProxyType({}),
 ) -> Table:
     """Return the wanted entries of all configured services, in the order of configuration."""
     wanted = {}
     for service in services:
         key = service_key(service)
         wanted[key] = wanted_service(
-            service, verdicts=verdicts, observed=observed.services.get(key)
+            service, verdicts=verdicts, observed=observed.services.get(key), weights=weights
         )
     return Table(services=wanted)
 
 
 def wanted_service(
-    service: VirtualService, *, verdicts: Verdicts, observed: ServiceEntry | None
+    service: VirtualService,
+    *,
+    verdicts: Verdicts,
+    observed: ServiceEntry | None,
+    weights: Weights = MappingProxyType({}),
 ) -> ServiceEntry:
     """Return the wanted entry of one service; ``observed`` None: the kernel does not have it."""
     there = observed.destinations if observed is not None else {}
     destinations: dict[DestinationKey, DestinationSettings] = {}
     name, always = service.name, _ALWAYS.get(service.check.type)
     decided = adopted = False
-    for real in service.real_servers:
+    for configured in service.real_servers:
+        real = _weighed(configured, weights.get((name, configured.name)))
         key = real_server_key(service, real)
         health = always or verdicts.get((name, real.name), Health.UNKNOWN)
         entry = _real_server(service, real, health, there.get(key))
@@ -195,6 +209,11 @@ def _destination_key(
     if forwarding is not ForwardingMethod.MASQ or port == 0:
         port = service.endpoint.port
     return DestinationKey(address=canonical_address(endpoint.address), port=port)
+
+
+def _weighed(real: RealServer, weight: int | None) -> RealServer:
+    """Return the real server with the weight that its checks say; a configured 0 stays 0."""
+    return real if weight is None or real.weight == 0 else replace(real, weight=weight)
 
 
 def _real_server(

@@ -24,6 +24,7 @@ from heartbus.events import (
     Message,
     RealServerDown,
     RealServerUp,
+    RealServerWeight,
 )
 from heartbus.model import Cluster
 from heartbus.runner import Context
@@ -47,7 +48,7 @@ SMALL_TABLE_DESTINATIONS: Final = 500
 EVENT_ACTIONS_MAX: Final = 200
 """Actions listed in one event; of more, the first ones and how many there were."""
 
-Inbound = CheckerState | RealServerUp | RealServerDown
+Inbound = CheckerState | RealServerUp | RealServerDown | RealServerWeight
 
 
 class IpvsAgent:
@@ -89,7 +90,12 @@ class IpvsAgent:
     def start(self) -> None:
         """Join the bus, remember what is ours, and bring the table to what is wanted."""
         self._bus.subscribe(
-            [subjects.states_of_service(CHECKER), RealServerUp.kind, RealServerDown.kind],
+            [
+                subjects.states_of_service(CHECKER),
+                RealServerUp.kind,
+                RealServerDown.kind,
+                RealServerWeight.kind,
+            ],
             self.inbox,
         )
         self._bus.on_connection(self._bus_changed)
@@ -121,7 +127,10 @@ class IpvsAgent:
             return
         known, self._known, self._seen = self._known, observed, observed
         wanted = wanted_table(
-            self._services.values(), verdicts=self._verdicts.decided, observed=observed
+            self._services.values(),
+            verdicts=self._verdicts.decided,
+            observed=observed,
+            weights=self._verdicts.weights,
         )
         actions = plan(wanted=wanted, observed=observed, obsolete=self._obsolete)
         due = self._failures.due(actions, now_s=self._clock())
@@ -163,7 +172,7 @@ class IpvsAgent:
         match body:
             case CheckerState():
                 return self._verdicts.snapshot_received(body, node=node, now_s=now_s)
-            case RealServerUp() | RealServerDown():
+            case RealServerUp() | RealServerDown() | RealServerWeight():
                 return self._verdicts.event_received(
                     body, node=node, event_id=message.envelope.id, now_s=now_s
                 )
@@ -180,7 +189,12 @@ class IpvsAgent:
             service = self._services[name]
             key = service_key(service)
             observed = self._known.services.get(key)
-            wanted = wanted_service(service, verdicts=self._verdicts.decided, observed=observed)
+            wanted = wanted_service(
+                service,
+                verdicts=self._verdicts.decided,
+                observed=observed,
+                weights=self._verdicts.weights,
+            )
             actions += plan_service(key, wanted=wanted, observed=observed)
         due = self._failures.due_of_part(actions, now_s=self._clock())
         if self._carry_out(due, cause=cause, drifted=frozenset()):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp
+from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp, RealServerWeight
 from heartbus.model import RealServerName, VirtualService, VirtualServiceName
 
 PEER_AFTER_S: Final = 10.0
@@ -38,6 +38,7 @@ class VerdictBook:
         self._own_heard_s = now_s
         self._peers_heard_s: dict[str, float] = {}
         self.decided: dict[tuple[VirtualServiceName, RealServerName], Health] = {}
+        self.weights: dict[tuple[VirtualServiceName, RealServerName], int] = {}
 
     def bus_found(self, *, now_s: float) -> None:
         """Silence during an outage of the bus says nothing about our checker: count anew."""
@@ -58,6 +59,7 @@ class VerdictBook:
                 VirtualServiceName(verdict.virtual_service),
                 RealServerName(verdict.real_server),
                 verdict.health,
+                verdict.weight,
                 verdict.cause,
             )
             if change is not None:
@@ -65,7 +67,12 @@ class VerdictBook:
         return changes
 
     def event_received(
-        self, event: RealServerUp | RealServerDown, *, node: str, event_id: str, now_s: float
+        self,
+        event: RealServerUp | RealServerDown | RealServerWeight,
+        *,
+        node: str,
+        event_id: str,
+        now_s: float,
     ) -> list[VerdictChange]:
         """Take in an event; only those of our own checker count. Return what it changes."""
         if node != self._node:
@@ -74,7 +81,8 @@ class VerdictBook:
         change = self._decide(
             VirtualServiceName(event.virtual_service),
             RealServerName(event.real_server),
-            Health.UP if isinstance(event, RealServerUp) else Health.DOWN,
+            Health.DOWN if isinstance(event, RealServerDown) else Health.UP,
+            None if isinstance(event, RealServerDown) else event.weight,
             event_id,
         )
         return [] if change is None else [change]
@@ -94,12 +102,19 @@ class VerdictBook:
         virtual_service: VirtualServiceName,
         real_server: RealServerName,
         health: Health,
+        weight: int | None,
         cause: str | None,
     ) -> VerdictChange | None:
         key = (virtual_service, real_server)
-        if health is Health.UNKNOWN or key not in self._known or self.decided.get(key) is health:
+        if health is Health.UNKNOWN or key not in self._known:
+            return None
+        if self.decided.get(key) is health and self.weights.get(key) == weight:
             return None
         self.decided[key] = health
+        if weight is None:
+            self.weights.pop(key, None)
+        else:
+            self.weights[key] = weight
         return VerdictChange(
             virtual_service=virtual_service, real_server=real_server, health=health, cause=cause
         )
