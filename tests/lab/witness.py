@@ -147,6 +147,12 @@ class Witness:
         with self._lock:
             return {mac for at_s, mac in self._replies if at_s >= since_s}
 
+    def answers(self, *, since_s: float) -> list[str]:
+        """Return the MAC addresses of all ARP answers since a time, in their order."""
+        self._check()
+        with self._lock:
+            return [mac for at_s, mac in self._replies if at_s >= since_s]
+
     def wait_for(self, holders: Sequence[str], *, timeout_s: float) -> float:
         """Return how many seconds it took until exactly these hosts had the address.
 
