@@ -9,9 +9,11 @@ from heartbus_ipvs_agent.entries import (
     Action,
     AddService,
     Connections,
+    DestinationKey,
     Draft,
     EditService,
     Refusal,
+    ServiceKey,
     Table,
 )
 from heartbus_ipvs_agent.table import Outcome, TableError, failure_words
@@ -38,6 +40,7 @@ class FakeTable:
         self.attempted: list[Action] = []
         self.dumps = 0
         self.schedulers = SCHEDULERS
+        self.counters: dict[tuple[ServiceKey, DestinationKey], Connections] = {}
 
     def dump(self) -> Table:
         self._check()
@@ -46,7 +49,9 @@ class FakeTable:
         return Table(
             services=self.table.services,
             connections={
-                (k, d): idle for k, e in self.table.services.items() for d in e.destinations
+                (k, d): self.counters.get((k, d), idle)
+                for k, e in self.table.services.items()
+                for d in e.destinations
             },
         )
 

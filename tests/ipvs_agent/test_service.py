@@ -32,6 +32,7 @@ from heartbus_ipvs_agent.entries import (
     carried_out,
 )
 from heartbus_ipvs_agent.managed import FILE_NAME, ManagedServices
+from heartbus_ipvs_agent.override_file import OverrideFile
 from heartbus_ipvs_agent.service import (
     EVENT_ACTIONS_MAX,
     LARGE_LOOK_PERIOD_S,
@@ -111,7 +112,9 @@ def start(
         bus=bus,
         table=kernel or fake,
         managed=ManagedServices(tmp_path),
+        overrides=OverrideFile(tmp_path),
         clock=clock,
+        wall=clock,
         log=logger(),
     )
     setting = Setting(

@@ -13,6 +13,17 @@ import enum
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, get_args
 
+from heartbus.overrides import Disable as Disable
+from heartbus.overrides import Drain as Drain
+from heartbus.overrides import Enable as Enable
+from heartbus.overrides import IpvsOverrides as IpvsOverrides
+from heartbus.overrides import Override as Override
+from heartbus.overrides import OverrideAction as OverrideAction
+from heartbus.overrides import OverrideCommand as OverrideCommand
+from heartbus.overrides import RealServerDrained as RealServerDrained
+from heartbus.overrides import RealServerDraining as RealServerDraining
+from heartbus.overrides import RealServerOverridden as RealServerOverridden
+from heartbus.overrides import SetWeight as SetWeight
 from heartbus.states import CheckerState as CheckerState
 from heartbus.states import ClientStatus as ClientStatus
 from heartbus.states import ClientView as ClientView
@@ -389,12 +400,16 @@ Event = (
     | VipFailed
     | RealServerUp
     | RealServerDown
+    | RealServerDraining
+    | RealServerDrained
+    | RealServerOverridden
     | RealServerWeight
     | VirtualServiceUp
     | VirtualServiceDown
     | IpvsChanged
     | IpvsRepaired
     | IpvsFailed
+    | IpvsOverrides
     | ConfigApplied
     | ConfigSkew
     | ServiceStarted
@@ -453,7 +468,7 @@ class CommandOutcome:
     took_s: float = 0.0
 
 
-Command = Standby | TakeOver | FailBack
+Command = Standby | TakeOver | FailBack | OverrideCommand
 
 Body = Event | State | Command | CommandOutcome
 

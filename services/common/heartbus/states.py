@@ -268,7 +268,10 @@ class CheckerState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRealServer:
-    """A real server entry as the kernel holds it."""
+    """A real server entry as the kernel holds it.
+
+    ``override``: what an operator wants of it, in words; ``drained``: nothing is left on it.
+    """
 
     real_server: str
     forwarding: str
@@ -276,6 +279,9 @@ class TableRealServer:
     active_connections: int
     inactive_connections: int
     sorry: bool = False
+    persistent_connections: int = 0
+    override: str = ""
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""(configuration, verdicts, last known table) -> the table that we want.
+"""(configuration, verdicts, overrides, last known table) -> the table that we want.
 
 Sans-I/O. What a verdict means for the entry of a real server:
 
@@ -11,6 +11,9 @@ Sans-I/O. What a verdict means for the entry of a real server:
 A check of type ``on`` is always up. A check of type ``off`` never gives a verdict, so its servers
 stay unknown: nothing is activated, and what an operator added by hand stays.
 
+What operators want comes before all of this: drained servers have weight 0 and stay, disabled ones
+have no entry.
+
 The sorry server is there while no real server of its service is given new connections, which
 includes real servers that are up with a configured weight of 0: somebody has to answer. Where only
 unknown entries carry weight, it stays as it is.
@@ -18,7 +21,7 @@ unknown entries carry weight, it stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
@@ -39,6 +42,7 @@ from heartbus.model import (
     VirtualService,
     VirtualServiceName,
 )
+from heartbus.overrides import Override, OverrideAction
 from heartbus_ipvs_agent.entries import (
     IPIP_ENDS,
     IPPROTO_SCTP,
@@ -69,6 +73,11 @@ from heartbus_ipvs_agent.entries import (
 Verdicts = Mapping[tuple[VirtualServiceName, RealServerName], Health]
 """The health last decided, by virtual service and real server; missing: unknown."""
 
+Server = tuple[VirtualServiceName, RealServerName]
+Overrides = Mapping[Server, Override]
+"""What operators want, by virtual service and real server; missing: what is configured."""
+
+NO_OVERRIDES: Final[Overrides] = {}
 SORRY_WEIGHT: Final = 1
 
 _FORWARDING: Final = {
@@ -111,13 +120,20 @@ def wanted_table(
     verdicts: Verdicts,
     observed: Table,
     weights: Weights = MappingProxyType({}),
+    overrides: Overrides = NO_OVERRIDES,
+    cut: Collection[Server] = (),
 ) -> Table:
     """Return the wanted entries of all configured services, in the order of configuration."""
     wanted = {}
     for service in services:
         key = service_key(service)
         wanted[key] = wanted_service(
-            service, verdicts=verdicts, observed=observed.services.get(key), weights=weights
+            service,
+            verdicts=verdicts,
+            observed=observed.services.get(key),
+            weights=weights,
+            overrides=overrides,
+            cut=cut,
         )
     return Table(services=wanted)
 
@@ -128,6 +144,8 @@ def wanted_service(
     verdicts: Verdicts,
     observed: ServiceEntry | None,
     weights: Weights = MappingProxyType({}),
+    overrides: Overrides = NO_OVERRIDES,
+    cut: Collection[Server] = (),
 ) -> ServiceEntry:
     """Return the wanted entry of one service; ``observed`` None: the kernel does not have it."""
     there = observed.destinations if observed is not None else {}
@@ -139,6 +157,10 @@ def wanted_service(
         key = real_server_key(service, real)
         health = always or verdicts.get((name, real.name), Health.UNKNOWN)
         entry = _real_server(service, real, health, there.get(key))
+        if overrides and (override := overrides.get((name, real.name))) is not None:
+            entry = _overridden(
+                override, service, real, health, there.get(key), cut=(name, real.name) in cut
+            )
         if entry is None:
             continue
         if key not in destinations or entry.weight > destinations[key].weight:
@@ -241,6 +263,28 @@ def tunnel_ends(tunnel: Tunnel) -> TunnelEnds:
     if tunnel == PLAIN_TUNNEL:
         return IPIP_ENDS
     return TunnelEnds(_TUNNEL_KIND[tunnel.type], tunnel.port, _TUNNEL_FLAGS[tunnel.checksum])
+
+
+def _overridden(
+    override: Override,
+    service: VirtualService,
+    real: RealServer,
+    health: Health,
+    observed: DestinationSettings | None,
+    *,
+    cut: bool,
+) -> DestinationSettings | None:
+    """Return the entry of a real server that an operator wants otherwise than configured.
+
+    A draining server keeps its entry, quiescent or not: its connections need it. Once it is down
+    they are lost, and what the configuration says of a failed server counts.
+    """
+    if override.action is OverrideAction.WEIGHT:
+        return _real_server(service, replace(real, weight=override.weight), health, observed)
+    if override.action is OverrideAction.DISABLE or cut:
+        return None
+    entry = _real_server(service, real, health, observed)
+    return None if entry is None else replace(entry, weight=0)
 
 
 def _sorry_settings(service: VirtualService) -> DestinationSettings:

@@ -8,7 +8,8 @@ start adopts it. Nothing here ever flushes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, assert_never
 
 import structlog
@@ -19,6 +20,7 @@ from heartbus.events import (
     CheckerState,
     IpvsChanged,
     IpvsFailed,
+    IpvsOverrides,
     IpvsRepaired,
     IpvsState,
     Message,
@@ -26,12 +28,14 @@ from heartbus.events import (
     RealServerUp,
     RealServerWeight,
 )
-from heartbus.model import Cluster
+from heartbus.model import Cluster, VirtualServiceName
 from heartbus.runner import Context
 from heartbus_ipvs_agent.desired import service_key, wanted_service, wanted_table
 from heartbus_ipvs_agent.entries import Action, ServiceKey, Table, carried_out
 from heartbus_ipvs_agent.failures import Failure, FailureBook
 from heartbus_ipvs_agent.managed import ManagedError, ManagedServices
+from heartbus_ipvs_agent.operators import TELL_PERIOD_S, Operators
+from heartbus_ipvs_agent.override_file import OverrideFile
 from heartbus_ipvs_agent.plan import plan, plan_service
 from heartbus_ipvs_agent.snapshot import table_state
 from heartbus_ipvs_agent.table import IpvsTable, TableError, open_kernel_table
@@ -67,7 +71,9 @@ class IpvsAgent:
         bus: Bus,
         table: IpvsTable,
         managed: ManagedServices,
+        overrides: OverrideFile,
         clock: Callable[[], float],
+        wall: Callable[[], float],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._bus = bus
@@ -78,6 +84,16 @@ class IpvsAgent:
         self._services = {s.name: s for s in cluster.virtual_services}
         self._keys = [service_key(s) for s in cluster.virtual_services]
         self._verdicts = VerdictBook(cluster.virtual_services, node=node, now_s=clock())
+        self._node = node
+        self._operators = Operators(
+            node=node,
+            services=cluster.virtual_services,
+            bus=bus,
+            file=overrides,
+            wall=wall,
+            changed=self._services_changed,
+            log=log,
+        )
         self._failures = FailureBook()
         self._obsolete: frozenset[ServiceKey] = frozenset()
         self._known: Table | None = None
@@ -95,6 +111,7 @@ class IpvsAgent:
                 RealServerUp.kind,
                 RealServerDown.kind,
                 RealServerWeight.kind,
+                IpvsOverrides.kind,
             ],
             self.inbox,
         )
@@ -105,7 +122,9 @@ class IpvsAgent:
         except ManagedError as error:
             self._log.warning("managed.unreadable", error=str(error))
         self._write_managed()
+        self._operators.start()
         self.look()
+        self._operators.tell()
 
     # --- what makes us act -----------------------------------------------------------------------
 
@@ -115,6 +134,8 @@ class IpvsAgent:
         for message in messages:
             if isinstance(message.body, Inbound) and message.envelope.service == CHECKER:
                 changes += self._take_in(message, message.body)
+            elif isinstance(message.body, IpvsOverrides) and self._from_a_peer(message):
+                self._operators.heard(message.body.overrides)
         if changes:
             self._verdicts_changed(changes)
 
@@ -131,6 +152,8 @@ class IpvsAgent:
             verdicts=self._verdicts.decided,
             observed=observed,
             weights=self._verdicts.weights,
+            overrides=self._operators.book.effective,
+            cut=self._operators.cut,
         )
         actions = plan(wanted=wanted, observed=observed, obsolete=self._obsolete)
         due = self._failures.due(actions, now_s=self._clock())
@@ -146,6 +169,7 @@ class IpvsAgent:
             self._tell(failures)
         self._cross_out_obsolete(observed)
         self._state = None
+        self._operators.looked(observed)
         if due:
             self._bus.publish_state()
 
@@ -164,6 +188,8 @@ class IpvsAgent:
                 self._seen,
                 repairs=self._repairs,
                 failures=(*troubles, *self._failures.standing),
+                overrides=self._operators.book.effective,
+                drained=self._operators.book.drained,
             )
         return self._state
 
@@ -181,11 +207,17 @@ class IpvsAgent:
 
     def _verdicts_changed(self, changes: Sequence[VerdictChange]) -> None:
         cause = next((c.cause for c in reversed(changes) if c.cause is not None), None)
+        self._services_changed([c.virtual_service for c in changes], cause=cause)
+
+    def _services_changed(
+        self, names: Iterable[VirtualServiceName], *, cause: str | None = None
+    ) -> None:
+        """Bring these services to what is wanted, without reading the kernel first."""
         if self._known is None:
             self.look(cause=cause)
             return
         actions: list[Action] = []
-        for name in dict.fromkeys(c.virtual_service for c in changes):
+        for name in dict.fromkeys(names):
             service = self._services[name]
             key = service_key(service)
             observed = self._known.services.get(key)
@@ -194,6 +226,8 @@ class IpvsAgent:
                 verdicts=self._verdicts.decided,
                 observed=observed,
                 weights=self._verdicts.weights,
+                overrides=self._operators.book.effective,
+                cut=self._operators.cut,
             )
             actions += plan_service(key, wanted=wanted, observed=observed)
         due = self._failures.due_of_part(actions, now_s=self._clock())
@@ -208,6 +242,11 @@ class IpvsAgent:
     def _bus_changed(self, connected: bool) -> None:
         if connected:
             self._verdicts.bus_found(now_s=self._clock())
+            self._operators.tell()
+
+    def _from_a_peer(self, message: Message) -> bool:
+        envelope = message.envelope
+        return envelope.service == SERVICE and envelope.node != self._node
 
     # --- acting ----------------------------------------------------------------------------------
 
@@ -279,6 +318,12 @@ class IpvsAgent:
             await asyncio.sleep(self.look_period_s)
             self.look()
 
+    async def tell_on(self) -> None:
+        """Tell peers on a period what operators wanted, for those that were away."""
+        while True:
+            await asyncio.sleep(TELL_PERIOD_S)
+            self._operators.tell()
+
 
 async def serve(context: Context) -> None:
     """Run the agent until the context is stopping.
@@ -293,13 +338,15 @@ async def serve(context: Context) -> None:
         bus=context.bus,
         table=open_kernel_table(),
         managed=ManagedServices(context.state_dir),
+        overrides=OverrideFile(context.state_dir),
         clock=asyncio.get_running_loop().time,
+        wall=time.time,
         log=context.log,
     )
     agent.start()
     context.ready()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(agent.listen()), tasks.create_task(agent.look_on())]
+        running = [tasks.create_task(t) for t in (agent.listen(), agent.look_on(), agent.tell_on())]
         await context.stopping.wait()
         for task in running:
             task.cancel()

@@ -6,12 +6,19 @@ Sans-I/O.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from heartbus.events import IpvsState, TableRealServer, TableService
-from heartbus.model import VirtualService
-from heartbus_ipvs_agent.desired import real_server_key, service_key, sorry_server_key
+from heartbus.model import RealServerName, VirtualService
+from heartbus_ipvs_agent.desired import (
+    NO_OVERRIDES,
+    Overrides,
+    Server,
+    real_server_key,
+    service_key,
+    sorry_server_key,
+)
 from heartbus_ipvs_agent.entries import (
     Connections,
     Forwarding,
@@ -32,6 +39,8 @@ def table_state(
     *,
     repairs: int,
     failures: tuple[str, ...],
+    overrides: Overrides = NO_OVERRIDES,
+    drained: Collection[Server] = (),
 ) -> IpvsState:
     """Return the snapshot of the configured services that the table has."""
     found: list[TableService] = []
@@ -41,7 +50,7 @@ def table_state(
         entry = table.services.get(key)
         if entry is not None:
             entries[key] = entry
-            found.append(_service(service, key, entry, table))
+            found.append(_service(service, key, entry, table, overrides, drained))
     return IpvsState(
         services=tuple(found), digest=table_digest(entries), repairs=repairs, failures=failures
     )
@@ -66,20 +75,30 @@ def table_digest(entries: dict[ServiceKey, ServiceEntry]) -> str:
 
 
 def _service(
-    service: VirtualService, key: ServiceKey, entry: ServiceEntry, table: Table
+    service: VirtualService,
+    key: ServiceKey,
+    entry: ServiceEntry,
+    table: Table,
+    overrides: Overrides,
+    drained: Collection[Server],
 ) -> TableService:
     names = {real_server_key(service, real): real.name for real in service.real_servers}
     sorry = sorry_server_key(service)
     real_servers = []
     for destination, settings in entry.destinations.items():
         counters = table.connections.get((key, destination), _NO_CONNECTIONS)
+        name = names.get(destination) or RealServerName(str(destination))
+        override = overrides.get((service.name, name))
         real_servers.append(
             TableRealServer(
-                real_server=names.get(destination) or str(destination),
+                real_server=name,
                 forwarding=_FORWARDING_WORD[settings.forwarding],
                 weight=settings.weight,
                 active_connections=counters.active,
                 inactive_connections=counters.inactive,
+                persistent_connections=counters.persistent,
+                override="" if override is None else str(override.action),
+                drained=(service.name, name) in drained,
                 sorry=destination == sorry and destination not in names,
             )
         )

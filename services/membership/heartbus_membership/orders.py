@@ -66,6 +66,8 @@ class Orders:
                 return await self._takeover(self._in_scope(command.scope), within_s)
             case FailBack():
                 return await self._failback(self._in_scope(GroupScope.FOREIGN), within_s)
+            case _:
+                return refused(f"{command.kind} is no command of membership")
 
     def _in_scope(self, scope: GroupScope) -> list[str]:
         if scope is GroupScope.ALL:

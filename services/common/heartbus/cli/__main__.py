@@ -15,12 +15,16 @@ from heartbus import __version__
 COMMANDS: Final = {
     "bus": ("heartbus.cli.bus", "bus", "Prepare the nats-server beside a director."),
     "config": ("heartbus.cli.config", "config", "Check and show a configuration."),
+    "disable": ("heartbus.cli.drain", "disable", "Take a real server out of the table."),
+    "drain": ("heartbus.cli.drain", "drain", "Give a real server no new connections."),
+    "enable": ("heartbus.cli.drain", "enable", "Treat a real server as configured again."),
     "failback": ("heartbus.cli.move", "failback", "Give groups back to the director they prefer."),
     "probe": ("heartbus_checker.probe_command", "probe", "Run one check now and show each step."),
     "standby": ("heartbus.cli.move", "standby", "Give a director's groups to the others."),
     "status": ("heartbus.cli.status", "status", "Show directors, VIP owners and real servers."),
     "takeover": ("heartbus.cli.move", "takeover", "Make a director take groups over."),
     "up": ("heartbus.cli.up", "up", "Run one whole director in the foreground."),
+    "weight": ("heartbus.cli.drain", "weight", "Give a real server another weight."),
     "watch": ("heartbus.cli.watch", "watch", "Print events as they happen."),
 }
 

@@ -292,6 +292,7 @@ def _real_server(
         "weight": entry.weight,
         "connections": entry.active_connections,
         "sorry": entry.sorry,
+        "override": "drained" if entry.drained else entry.override,
         "health": str(verdict.health) if verdict else (None if entry.sorry else UNKNOWN),
         "reason": verdict.reason if verdict else None,
     }
@@ -421,7 +422,8 @@ def _service_table(row: dict[str, Any]) -> Table:
                 escape(entry["forwarding"]),
                 str(entry["weight"]),
                 str(entry["connections"]),
-                f"[{style}]{health}[/]",
+                f"[{style}]{health}[/]"
+                + (f" [yellow]{entry['override']}[/]" * bool(entry["override"])),
                 escape(printable(entry["reason"] or "")),
             )
     return table
