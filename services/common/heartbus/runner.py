@@ -283,10 +283,12 @@ async def _reload_when_told(
             # Beside the loop: reading thousands of services takes longer than a keepalive.
             read = await asyncio.to_thread(load_cluster, options.config, timers=options.timers)
             known_node(read, context.node)
+            context.take_up(read)
         except ConfigError as error:
             context.log.error("reload.rejected", problem=str(error), then="goes on as before")
-            continue
-        context.take_up(read)
+        except Exception:
+            # A defect of ours in what reads files must not end a service that works.
+            context.log.exception("reload.failed", then="goes on as before")
 
 
 async def _run_with_bus(context: Context, main: ServiceMain) -> None:

@@ -64,6 +64,10 @@ class Configuration:
         except (ConfigError, OSError) as error:
             log.error("reload.rejected", problem=str(error), then="goes on as before")
             return ()
+        except Exception:
+            # A defect of ours in what reads files must not end a director that works.
+            log.exception("reload.failed", then="goes on as before")
+            return ()
         log.info("reload.keys_applied", restart_for=", ".join(waiting))
         return RELOADED
 
