@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heartbus.config import ha_cf, ldirectord_directives
+from heartbus.config import ha_cf, ldirectord_directives, load
 from heartbus.config.report import Place, Setting
 from heartbus.model import (
     AddressResource,
@@ -656,6 +656,8 @@ def test_timeouts_stand_in_for_one_another(
                 forwarding=ForwardingMethod.GATE,
                 request="/a",
                 receive="b",
+                lower_threshold=1,
+                upper_threshold=2,
             ),
         ),
     ],
@@ -767,14 +769,35 @@ def test_services_do_not_stay_in_the_table_unless_told(tmp_path: Path) -> None:
             " port, such as 192.168.7.110:80 (ldirectord would serve firewall mark 192)",
         ),
         (
-            "virtual=1\n\treal=10.0.0.1 gate\n",
-            "warning l.cf:1: virtual: known to ldirectord, not used by this version: firewall-mark"
-            " services; the service is left out with the directive below it",
+            "virtual=1\n\tprotocol=tcp\n",
+            "error l.cf:2: protocol: tcp for virtual=1; allowed is fwm, or no such line",
         ),
         (
-            "virtual6=[::1]:80\n",
-            "warning l.cf:1: virtual6: known to ldirectord, not used by this version: IPv6"
-            " services; the service is left out",
+            section("protocol=fwm"),
+            "error l.cf:2: protocol: fwm for virtual=192.168.7.110:80; allowed is tcp or udp",
+        ),
+        (
+            "virtual=4294967296\n",
+            "error l.cf:1: virtual: '4294967296' is not allowed; allowed is a whole number from 1"
+            " to 4294967295",
+        ),
+        (
+            "virtual6=10.0.0.1:80\n",
+            "error l.cf:1: virtual6: '10.0.0.1:80' is not allowed; allowed is an IPv6 address in"
+            " brackets with a port, such as [2001:db8::1]:80, or a mark",
+        ),
+        (
+            "virtual6=[2001:db8::1]:80\n\treal=[2001:db8::2]:80 gate\n",
+            "warning l.cf:2: real: ldirectord wants real6 here; taken all the same",
+        ),
+        (
+            section("ops=yes"),
+            "warning l.cf:2: ops: without effect for tcp, as in ldirectord: udp only",
+        ),
+        (
+            section("real=10.0.0.2::8080 masq"),
+            "warning l.cf:2: real: two colons: taken as 10.0.0.2:8080, as it is meant; ldirectord"
+            " takes 8080 for the host, a server of another address",
         ),
         (
             section("service=pop"),
@@ -898,18 +921,13 @@ def test_services_do_not_stay_in_the_table_unless_told(tmp_path: Path) -> None:
         ),
         (
             section("real=www1.x.org:80 gate"),
-            "error l.cf:2: real: 'www1.x.org': host names are not looked up by this version;"
-            " allowed is an IPv4 address",
+            "error l.cf:2: real: 'www1.x.org': no such name in /etc/hosts, and no name server is"
+            " asked, so that all directors read the same; allowed is a name there, or an address",
         ),
         (
             section("real=10.0.0.2->10.0.0.1:80 gate"),
             "error l.cf:2: real: '10.0.0.2->10.0.0.1:80' is not allowed; allowed is a range upwards"
             " of at most 1024 servers",
-        ),
-        (
-            section("real=10.0.0.1:80 gate 1 u:5"),
-            "warning l.cf:2: real: known to ldirectord, not used by this version: the connection"
-            " threshold u:5",
         ),
         (
             section("netmask=255.255.255.0"),
@@ -960,23 +978,72 @@ def test_a_line_of_any_blanks_is_a_blank_line(tmp_path: Path, blanks: str) -> No
     assert remarks(tmp_path, with_file(text)) == plain
 
 
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("virtual=1\n\tprotocol=fwm\n\treal=10.0.0.1:80 gate\n", 2),
-        ("virtual6=[::1]:80\n\tnetmask=64\n\treal6=[::2]:80 gate\n\tfallback6=[::3]\n", 3),
-        ("virtual=1\nprotocol=fwm\nreal=www:http gate\nquiescent=yes\n", 3),
-        ("virtual=1\n\tchecktyp=x\n\trequest\n\treceive=x\x01\n\n\ttimeout=3\n", 4),
-    ],
-)
-def test_a_section_that_is_left_out_has_no_errors(tmp_path: Path, text: str, count: int) -> None:
-    place = tmp_path / "ha.d"
-    said = remarks(tmp_path, with_file(text + "\n" + section("protocol=fwm")))
-    (left_out,) = [line for line in said if "left out" in line]
-    assert left_out.endswith(f"; the service is left out with the {count} directives below it")
-    errors = [line.replace(f"{place}/", "") for line in said if line.startswith("error")]
-    number = text.count("\n") + 3
-    assert errors == [f"error l.cf:{number}: protocol: 'fwm' is not allowed; allowed is tcp or udp"]
+def test_firewall_marks_of_both_families(tmp_path: Path) -> None:
+    text = (
+        "fallback=127.0.0.1:80\nfallback6=[::1]:80\n"
+        "virtual=7\n\tprotocol=fwm\n\treal=10.0.0.1 gate\n\tchecktype=on\n"
+        "virtual6=7\n\treal6=[2001:db8::1] masq\n\tchecktype=on\n"
+    )
+    four, six = loaded(directory(tmp_path, with_file(text))).cluster.virtual_services
+    assert (four.fwmark, four.endpoint.address, four.protocol) == (7, "0.0.0.0", "fwm")
+    assert (six.fwmark, six.endpoint.address, six.protocol) == (7, "::", "fwm")
+    assert four.real_servers[0].endpoint == Endpoint(address="10.0.0.1", port=0)
+    assert four.sorry_server is not None
+    assert four.sorry_server.endpoint == Endpoint(address="127.0.0.1", port=80)
+    assert six.sorry_server is not None
+    assert six.sorry_server.endpoint == Endpoint(address="::1", port=80)
+
+
+def test_ipv6_services(tmp_path: Path) -> None:
+    text = (
+        "virtual6=[2001:db8::1]:53\n\tnetmask=64\n\tpersistent=60\n\treal6=[2001:db8::2]:53 gate\n"
+        "\tfallback6=[::1]\n\tops=yes\n\tchecktype=on\n\tscheduler=sh\n"
+        "\tschedflags=sh-port,sh-fallback\n"
+    )
+    only = service(tmp_path, text)
+    assert only.endpoint == Endpoint(address="2001:db8::1", port=53)
+    assert only.protocol is TransportProtocol.UDP
+    assert only.persistence_netmask == 64
+    assert only.one_packet
+    assert only.scheduler_flags == ("sh-port", "sh-fallback")
+    assert only.sorry_server is not None
+    assert only.sorry_server.endpoint == Endpoint(address="::1", port=53)
+
+
+def test_host_names_are_those_of_the_hosts_file(tmp_path: Path) -> None:
+    """L-14: ldirectord asks the resolver once; here the file says it on every director."""
+    hosts = (
+        "10.0.0.7 Web1.x web1 # first\n10.0.0.9 web3\n10.0.0.8 web1\n2001:db8::7 web1\nnonsense x\n"
+    )
+    text = (
+        "fallback=web3:80\nvirtual=web1:80\n\treal=web1->web3:80 gate\n"
+        "virtual6=web1:80\n\treal6=web1:80 gate\n"
+    )
+    place = directory(tmp_path, with_file(text))
+    (tmp_path / "root" / "etc").mkdir(parents=True)
+    (tmp_path / "root" / "etc" / "hosts").write_text(hosts)
+    result = load(str(place), root=str(tmp_path / "root"))
+    four, six = result.cluster.virtual_services
+    assert str(four.endpoint) == "10.0.0.7:80"
+    assert [str(s.endpoint) for s in four.real_servers] == [
+        "10.0.0.7:80",
+        "10.0.0.8:80",
+        "10.0.0.9:80",
+    ]
+    assert four.sorry_server is not None
+    assert str(four.sorry_server.endpoint) == "10.0.0.9:80"
+    assert str(six.endpoint) == "[2001:db8::7]:80"
+    assert f"note {place}/l.cf:2: virtual: web1 is 10.0.0.7, by /etc/hosts of this director" in [
+        f"{d.level} {d}" for d in result.diagnostics
+    ]
+
+
+def test_execute_loads_the_other_file_too(tmp_path: Path) -> None:
+    files = with_file("execute=more\n" + section()) | {
+        "more.cf": "execute=l.cf\nvirtual=192.168.7.110:81\n\treal=10.0.0.1:81 gate\n"
+    }
+    result = loaded(directory(tmp_path, files))
+    assert [s.endpoint.port for s in result.cluster.virtual_services] == [80, 81]
 
 
 REDIRECTS = (

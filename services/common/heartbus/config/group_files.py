@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from heartbus.config import ipvsadm_rules, ldirectord, ldirectord_services, source
+from heartbus.config.hosts import HOSTS_FILE, Hosts
 from heartbus.config.report import Path, Place, Places, Report, Setting
 from heartbus.model import (
     CheckedServicesResource,
@@ -44,6 +45,7 @@ class GroupFiles:
         self._search = search
         self._report = report
         self._loaded: dict[str, str] = {}
+        self._hosts_read: Hosts | None = None
 
     @property
     def loaded(self) -> frozenset[str]:
@@ -136,7 +138,7 @@ class GroupFiles:
         file = source.read(path, self._report)
         if file is None:
             return resource, []
-        content = ldirectord.parse(file.text, path, self._report)
+        content = ldirectord.parse(file.text, path, self._report, self._hosts())
         services = ldirectord_services.services(content, group, self._report)
         for other in content.settings.executes:
             # ldirectord starts one more of itself with that file; it may name others in turn, and
@@ -144,6 +146,14 @@ class GroupFiles:
             named = CheckedServicesResource(file=other.value)
             services += self._ldirectord(named, group, other.place)[1]
         return resource, services
+
+    def _hosts(self) -> Hosts:
+        """Return the hosts file of this machine, read once; without one there are no names."""
+        if self._hosts_read is None:
+            path = self._search.system(HOSTS_FILE)
+            file = source.read(path, self._report) if source.is_file(path) else None
+            self._hosts_read = Hosts(file.text if file is not None else "")
+        return self._hosts_read
 
     def _first_use(self, path: str, group: str, place: Place) -> bool:
         if path not in self._loaded:

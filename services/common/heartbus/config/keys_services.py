@@ -153,18 +153,25 @@ SERVICE_KEYS: Final = (
         Form.TABLE,
         "Answers while no real server is up; never checked.",
         "none",
-        "fallback",
+        "fallback, fallback6",
     ),
-    _key(f"{_V}.fallback.address", _TEXT, "Address and port.", None, "fallback"),
-    _key(f"{_V}.fallback.method", _TEXT, "How it is reached.", "gate", "fallback", words=_METHODS),
-    _key(_R, Form.TABLES, "The servers behind it.", "none", "real"),
-    _key(f"{_R}.address", _TEXT, "Address and port.", None, "real"),
+    _key(f"{_V}.fallback.address", _TEXT, "Address and port.", None, "fallback, fallback6"),
+    _key(
+        f"{_V}.fallback.method",
+        _TEXT,
+        "How it is reached.",
+        "gate",
+        "fallback, fallback6",
+        words=_METHODS,
+    ),
+    _key(_R, Form.TABLES, "The servers behind it.", "none", "real, real6"),
+    _key(f"{_R}.address", _TEXT, "Address and port.", None, "real, real6"),
     _key(
         f"{_R}.method",
         _TEXT,
         "gate: direct routing, masq: NAT, ipip: tunnel.",
         "gate",
-        "real",
+        "real, real6",
         words=_METHODS,
     ),
     _key(
@@ -172,7 +179,7 @@ SERVICE_KEYS: Final = (
         _INTEGER,
         "Its share of new connections while it is up; 0 is legal.",
         "1",
-        "real",
+        "real, real6",
         bounds=(0, WEIGHT_MAX),
     ),
     _key(
@@ -180,7 +187,7 @@ SERVICE_KEYS: Final = (
         _INTEGER,
         "With so many connections it gets no new ones; 0: no limit.",
         "0",
-        "real",
+        "real, real6",
         bounds=(0, THRESHOLD_MAX),
     ),
     _key(
@@ -188,7 +195,7 @@ SERVICE_KEYS: Final = (
         _INTEGER,
         "Below so many connections it gets new ones again; 0: three quarters of the upper one.",
         "0",
-        "real",
+        "real, real6",
         bounds=(0, THRESHOLD_MAX),
     ),
     _key(f"{_R}.tunnel", Form.TABLE, "How method ipip reaches it.", "plain ipip"),
@@ -201,8 +208,12 @@ SERVICE_KEYS: Final = (
         "none",
         words=tuple(TunnelChecksum),
     ),
-    _key(f"{_R}.request", _TEXT, "Instead of that of the check.", "that of the check", "real"),
-    _key(f"{_R}.receive", _TEXT, "Instead of that of the check.", "that of the check", "real"),
+    _key(
+        f"{_R}.request", _TEXT, "Instead of that of the check.", "that of the check", "real, real6"
+    ),
+    _key(
+        f"{_R}.receive", _TEXT, "Instead of that of the check.", "that of the check", "real, real6"
+    ),
     _key(_C, Form.TABLE, "How its real servers are checked; see docs/checks.md."),
     _key(
         f"{_C}.type",

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from heartbus.config.hosts import HOSTS_FILE, Hosts
 from heartbus.config.ldirectord_directives import (
     DIRECTIVES,
     OPENING,
@@ -28,6 +29,7 @@ from heartbus.config.report import Place, Report, Setting, closest, shown, word
 from heartbus.config.values import BadValueError, Odd, unusable_text
 
 INDENT_MIN: Final = 4
+NAMING_SERVERS: Final = ("real", "real6", "fallback", "fallback6")
 TAB: Final = " " * INDENT_MIN
 
 _LINE = re.compile(r"([A-Za-z0-9_-]+)\s*=\s*(.*)", re.ASCII)
@@ -42,9 +44,9 @@ class LdirectordFile:
     sections: list[Section] = field(default_factory=list)
 
 
-def parse(text: str, file: str, report: Report) -> LdirectordFile:
+def parse(text: str, file: str, report: Report, hosts: Hosts | None = None) -> LdirectordFile:
     """Return the content of the file; everything wrong or odd goes to the report."""
-    reader = _Reader(file, report)
+    reader = _Reader(file, report, hosts or Hosts())
     if "\r\n" in text:
         report.warning(
             Place(file=file, line=1), "lines end in CR LF; ldirectord refuses yes and no there"
@@ -58,7 +60,8 @@ def parse(text: str, file: str, report: Report) -> LdirectordFile:
 class _Reader:
     """Keeps which section is open, and which of its lines are not indented."""
 
-    def __init__(self, file: str, report: Report) -> None:
+    def __init__(self, file: str, report: Report, hosts: Hosts) -> None:
+        self._hosts = hosts
         self.result = LdirectordFile(file=file)
         self._report = report
         self._section: Section | None = None
@@ -77,12 +80,6 @@ class _Reader:
         place = Place(file=self.result.file, line=number)
         indent = len(text) - len(text.lstrip(" "))
         match = _LINE.fullmatch(stripped)
-        if self._is_left_out(match[1] if match else stripped.split()[0], indent):
-            assert self._section is not None
-            self._section.left_out_lines += 1
-            self._open = True
-            self._flat = indent == 0
-            return
         if (why := unusable_text(stripped)) is not None:
             self._report.error(place, f"{why}; allowed is plain UTF-8 text")
             return
@@ -112,17 +109,6 @@ class _Reader:
             f" the {opening.directive}= of line {opening.line}",
         )
         self._unindented = []
-
-    def _is_left_out(self, name: str, indent: int) -> bool:
-        """Return whether this line belongs to a section that is left out, right or wrong."""
-        address = self._section.address if self._section is not None else None
-        if address is None or address.left_out is None or name in OPENING:
-            return False
-        row = DIRECTIVES.get(name)
-        where = row.where if row is not None else UNUSED.get(name, (Where.VIRTUAL, ""))[0]
-        if row is None and name not in UNUSED and not indent:
-            return False  # nobody knows where it belongs
-        return self._belongs_to_section(where, indent)
 
     def _no_value(self, text: str, place: Place) -> None:
         name = text.split(None, 1)[0]
@@ -162,7 +148,7 @@ class _Reader:
         if indent:
             self._report.warning(place, "indented; ldirectord refuses that, taken as not indented")
         address = None
-        first, _, rest = value.partition(" ")
+        first, _, rest = self._with_addresses(name, value, place).partition(" ")
         try:
             address = OPENING[name](first)
         except BadValueError as error:
@@ -222,12 +208,21 @@ class _Reader:
         self._open = True
         self._flat = indent == 0
 
+    def _with_addresses(self, name: str, value: str, place: Place) -> str:
+        """Replace host names by their addresses of the hosts file."""
+        value, found = self._hosts.replaced(value, ipv6=name.endswith("6"))
+        for host, address in found.items():
+            self._report.note(place, f"{host} is {address}, by {HOSTS_FILE} of this director")
+        return value
+
     def _store(self, row: Directive, value: str, settings: Settings, place: Place) -> None:
         unquoted = row.quotes is Quotes.OPTIONAL and '"' not in value
         if row.trailing_text or (unquoted and not row.whole):
             value, _, rest = value.partition(" ")
             if rest.strip():
                 self._report.warning(place, f"{shown(rest.strip())} after the value is left out")
+        if row.name in NAMING_SERVERS:
+            value = self._with_addresses(row.name, value, place)
         try:
             parsed = row.value(quoted_value(value, row.quotes))
         except BadValueError as error:

@@ -17,11 +17,11 @@ from heartbus.config.report import Place, Setting, closest, shown
 from heartbus.config.values import (
     BadValueError,
     bad,
+    client_netmask,
     count,
     forwarding,
     integer,
     is_url,
-    netmask,
     port_number,
     port_or_service,
     seconds_as_written,
@@ -30,8 +30,15 @@ from heartbus.config.values import (
     whole_seconds,
     yes_no,
 )
-from heartbus.model import CheckService, ForwardingMethod, HttpMethod, Scheduler, TransportProtocol
-from heartbus.model_ipvs import WEIGHT_MAX
+from heartbus.model import (
+    CheckService,
+    ForwardingMethod,
+    HttpMethod,
+    Scheduler,
+    SchedulerFlag,
+    TransportProtocol,
+)
+from heartbus.model_ipvs import FWMARK_MAX, THRESHOLD_MAX, WEIGHT_MAX
 
 FILE_NAME_CHARS_MAX: Final = 4096
 REAL_RANGE_MAX: Final = 1024
@@ -41,8 +48,6 @@ CHECKTYPES: Final = ("connect", "negotiate", "ping", "off", "on", "external", "e
 
 SERVICES: Final = tuple(CheckService)[: tuple(CheckService).index(CheckService.NONE) + 1]
 """What ldirectord speaks; the rest is asked for in the TOML form."""
-
-FIREWALL_MARK: Final = "firewall-mark services"
 
 
 class Where(enum.Flag):
@@ -83,18 +88,23 @@ class Real:
     weight: int
     request: str | None
     receive: str | None
-    unused: tuple[str, ...]
+    lower_threshold: int = 0
+    upper_threshold: int = 0
     odd: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualAddress:
-    """What ``virtual=`` opens; ``left_out`` says why this version cannot serve it, or None."""
+    """What ``virtual=`` or ``virtual6=`` opens: an address and port, or a firewall mark.
+
+    ``port`` is 0 for a mark: its packets come to any port.
+    """
 
     text: str
     address: str = ""
     port: int = 0
-    left_out: str | None = None
+    fwmark: int = 0
+    ipv6: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +116,7 @@ class Settings:
     checkinterval_s: Setting[float] | None = None
     failurecount: Setting[int] | None = None
     fallback: Setting[Fallback] | None = None
+    fallback6: Setting[Fallback] | None = None
     quiescent: Setting[bool] | None = None
     autoreload: Setting[bool] | None = None
     fork: Setting[bool] | None = None
@@ -123,6 +134,8 @@ class Settings:
     httpmethod: Setting[HttpMethod] | None = None
     virtualhost: Setting[str] | None = None
     scheduler: Setting[Scheduler] | None = None
+    schedflags: Setting[tuple[SchedulerFlag, ...]] | None = None
+    ops: Setting[bool] | None = None
     protocol: Setting[TransportProtocol] | None = None
     persistent_s: Setting[int] | None = None
     netmask: Setting[int] | None = None
@@ -132,14 +145,10 @@ class Settings:
 
 @dataclass(slots=True, kw_only=True)
 class Section:
-    """One virtual service as written; ``address`` None when its first line was refused.
-
-    ``left_out_lines``: how many lines below a service that is left out were not looked at.
-    """
+    """One virtual service as written; ``address`` None when its first line was refused."""
 
     place: Place
     address: VirtualAddress | None
-    left_out_lines: int = 0
     settings: Settings = field(default_factory=Settings)
 
 
@@ -180,9 +189,16 @@ def _service(text: str) -> str:
 
 
 def _protocol(text: str) -> TransportProtocol:
-    if text in ("tcp", "udp"):
+    if text in ("tcp", "udp", "fwm"):
         return TransportProtocol(text)
-    raise bad(text, "tcp or udp")
+    raise bad(text, "tcp or udp, or fwm for a firewall mark")
+
+
+def _schedflags(text: str) -> tuple[SchedulerFlag, ...]:
+    try:
+        return tuple(SchedulerFlag(word) for word in text.split(","))
+    except ValueError:
+        raise bad(text, f"of {', '.join(SchedulerFlag)}, commas between them") from None
 
 
 def _httpmethod(text: str) -> HttpMethod:
@@ -216,7 +232,11 @@ def _fallback(text: str) -> Fallback:
 def _server(text: str) -> tuple[str, int | None]:
     """Return address and port of HOST[:PORT]."""
     if text.startswith("["):
-        return server_address(text), None
+        host, bracket, rest = text.partition("]")
+        colon, port = rest[:1], rest[1:]
+        if colon not in ("", ":"):
+            raise bad(text, "an IPv6 address in brackets, and a port, such as [2001:db8::1]:80")
+        return server_address(host + bracket), port_or_service(port) if colon else None
     host, colon, port = text.partition(":")
     return server_address(host), port_or_service(port) if colon else None
 
@@ -229,7 +249,7 @@ _THRESHOLD = re.compile(r"[lu]:\d{1,9}", re.ASCII)
 def _real(text: str) -> Real:
     head, quote, quoted = text.partition('"')
     request = receive = None
-    unused: list[str] = []
+    thresholds = {"l": 0, "u": 0}
     if quote:
         match = _REAL_PAIR.match(quote + quoted)
         if match is None:
@@ -252,7 +272,7 @@ def _real(text: str) -> Real:
     for rest in words:
         if _THRESHOLD.fullmatch(rest) is None:
             raise bad(rest, 'a weight, "request" "receive", l:NUMBER or u:NUMBER')
-        unused.append(f"the connection threshold {rest}")
+        thresholds[rest[0]] = integer(rest[2:], 0, THRESHOLD_MAX)
     return Real(
         addresses=addresses,
         port=port,
@@ -260,7 +280,8 @@ def _real(text: str) -> Real:
         weight=weight,
         request=request,
         receive=receive,
-        unused=tuple(unused),
+        lower_threshold=thresholds["l"],
+        upper_threshold=thresholds["u"],
         odd=odd,
     )
 
@@ -271,6 +292,8 @@ def _servers(text: str) -> tuple[tuple[str, ...], int | None]:
     if not arrow:
         address, port = _server(text)
         return (address,), port
+    if "[" in text:
+        raise bad(text, "a range of IPv4 addresses; each IPv6 server has a line of its own")
     last, port = _server(rest)
     low, high = int(ipaddress.IPv4Address(server_address(first))), int(ipaddress.IPv4Address(last))
     if not low <= high < low + REAL_RANGE_MAX:
@@ -281,7 +304,7 @@ def _servers(text: str) -> tuple[tuple[str, ...], int | None]:
 def virtual_address(text: str) -> VirtualAddress:
     """Return what a ``virtual=`` line opens."""
     if text.isdecimal():
-        return VirtualAddress(text=text, left_out=FIREWALL_MARK)
+        return VirtualAddress(text=text, fwmark=integer(text, 1, FWMARK_MAX))
     if text.startswith("["):
         raise bad(text, "an IPv4 address with a port; IPv6 services are opened by virtual6=")
     host, colon, port = text.partition(":")
@@ -294,8 +317,16 @@ def virtual_address(text: str) -> VirtualAddress:
 
 
 def virtual6_address(text: str) -> VirtualAddress:
-    """Return what a ``virtual6=`` line opens: nothing that this version serves."""
-    return VirtualAddress(text=text, left_out="IPv6 services")
+    """Return what a ``virtual6=`` line opens."""
+    if text.isdecimal():
+        return VirtualAddress(text=text, fwmark=integer(text, 1, FWMARK_MAX), ipv6=True)
+    allowed = "an IPv6 address in brackets with a port, such as [2001:db8::1]:80, or a mark"
+    if not text.startswith("["):
+        raise bad(text, allowed)
+    address, port = _server(text)
+    if port is None:
+        raise bad(text, allowed)
+    return VirtualAddress(text=text, address=address, port=port, ipv6=True)
 
 
 OPENING: Final[dict[str, Callable[[str], VirtualAddress]]] = {
@@ -320,6 +351,7 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         ),
         Directive(name="failurecount", where=Where.BOTH, value=count, sets="failurecount"),
         Directive(name="fallback", where=Where.BOTH, value=_fallback, sets="fallback"),
+        Directive(name="fallback6", where=Where.BOTH, value=_fallback, sets="fallback6"),
         Directive(name="quiescent", where=Where.BOTH, value=yes_no, sets="quiescent"),
         Directive(
             name="autoreload",
@@ -337,6 +369,9 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         ),
         Directive(name="execute", where=Where.GLOBAL, value=_file_name, sets="executes"),
         Directive(name="real", where=Where.VIRTUAL, value=_real, sets="reals"),
+        Directive(name="real6", where=Where.VIRTUAL, value=_real, sets="reals"),
+        Directive(name="ops", where=Where.VIRTUAL, value=yes_no, sets="ops"),
+        Directive(name="schedflags", where=Where.VIRTUAL, value=_schedflags, sets="schedflags"),
         Directive(
             name="checktype",
             where=Where.VIRTUAL,
@@ -405,7 +440,7 @@ DIRECTIVES: Final[dict[str, Directive]] = {
             trailing_text=True,
         ),
         Directive(name="persistent", where=Where.VIRTUAL, value=whole_seconds, sets="persistent_s"),
-        Directive(name="netmask", where=Where.VIRTUAL, value=netmask, sets="netmask"),
+        Directive(name="netmask", where=Where.VIRTUAL, value=client_netmask, sets="netmask"),
     )
 }
 
@@ -417,16 +452,12 @@ UNUSED: Final[dict[str, tuple[Where, str]]] = {
     "emailalertfreq": (Where.BOTH, "no mails yet"),
     "emailalertfrom": (Where.GLOBAL, "no mails yet"),
     "emailalertstatus": (Where.BOTH, "no mails yet"),
-    "fallback6": (Where.BOTH, "no IPv6 services yet"),
     "fallbackcommand": (Where.BOTH, "subscribe to virtualservice.down instead"),
     "load": (Where.VIRTUAL, "nor by ldirectord"),
     "logfile": (Where.GLOBAL, "logs go to standard error"),
     "maintenancedir": (Where.GLOBAL, "no maintenance files yet"),
     "monitorfile": (Where.VIRTUAL, "subscribe to realserver.> instead"),
-    "ops": (Where.VIRTUAL, "no one-packet scheduling yet"),
     "readdquiescent": (Where.GLOBAL, "servers are never added before their first check passed"),
-    "real6": (Where.VIRTUAL, "no IPv6 services yet"),
-    "schedflags": (Where.VIRTUAL, "no scheduler flags yet"),
     "servicename": (Where.VIRTUAL, "only used in mails"),
     "smtp": (Where.BOTH, "no mails yet"),
     "supervised": (Where.GLOBAL, "services always stay in the foreground"),

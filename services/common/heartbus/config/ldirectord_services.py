@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from heartbus.config import ldirectord_checks
+from heartbus.config.ipvsadm_rules import ANY_IPV4, ANY_IPV6
 from heartbus.config.ldirectord import LdirectordFile
 from heartbus.config.ldirectord_checks import own_request
 from heartbus.config.ldirectord_directives import (
@@ -37,13 +38,6 @@ def services(content: LdirectordFile, group: str, report: Report) -> list[Settin
     for section in content.sections:
         if section.address is None:
             continue
-        if section.address.left_out is not None:
-            report.warning(
-                section.place,
-                "known to ldirectord, not used by this version:"
-                f" {section.address.left_out}; the service is left out{_below(section)}",
-            )
-            continue
         service = _service(section, section.address, content.settings, group, report)
         _note_redirects(section, service, report)
         parts = _parts(section, service, content.settings)
@@ -67,19 +61,11 @@ def _note_redirects(section: Section, service: VirtualService, report: Report) -
         )
 
 
-def _below(section: Section) -> str:
-    match section.left_out_lines:
-        case 0:
-            return ""
-        case 1:
-            return " with the directive below it"
-        case lines:
-            return f" with the {lines} directives below it"
-
-
 def _parts(section: Section, service: VirtualService, defaults: Settings) -> dict[Path, Place]:
     """Return where the parts that are tested together with others were written."""
     own = section.settings
+    assert section.address is not None
+    fallback = _fallback(own, defaults, section.address)
     parts: dict[Path, Place] = {}
     for path, setting in (
         (("check",), own.service or own.checktype),
@@ -118,10 +104,14 @@ def _parts(section: Section, service: VirtualService, defaults: Settings) -> dic
         (("persistent",), own.persistent_s),
         (("netmask",), own.netmask),
         (("quiescent",), own.quiescent or defaults.quiescent),
-        (("fallback",), own.fallback or defaults.fallback),
-        (("fallback", "address"), own.fallback or defaults.fallback),
-        (("fallback", "method"), own.fallback or defaults.fallback),
+        (("fallback",), fallback),
+        (("fallback", "address"), fallback),
+        (("fallback", "method"), fallback),
+        (("scheduler_flags",), own.schedflags),
+        (("one_packet",), own.ops),
         (("address",), section),
+        (("fwmark",), section),
+        (("family",), section),
     ):
         if setting is not None:
             parts[path] = setting.place
@@ -146,9 +136,7 @@ def _service(
     section: Section, address: VirtualAddress, defaults: Settings, group: str, report: Report
 ) -> VirtualService:
     own = section.settings
-    protocol = TransportProtocol.UDP if address.port == DNS_PORT else TransportProtocol.TCP
-    if own.protocol is not None:
-        protocol = own.protocol.value
+    protocol = _protocol(own, address, report)
     quiescent = own.quiescent or defaults.quiescent
     if own.netmask is not None and own.persistent_s is None:
         report.warning(own.netmask.place, "without persistent it has no effect, as in ldirectord")
@@ -156,10 +144,13 @@ def _service(
     check = ldirectord_checks.check(section, address.port, protocol, defaults, report)
     return VirtualService(
         protocol=protocol,
-        endpoint=Endpoint(address=address.address, port=address.port),
+        endpoint=_endpoint(address),
+        fwmark=address.fwmark,
         scheduler=own.scheduler.value if own.scheduler else Scheduler.WRR,
+        scheduler_flags=own.schedflags.value if own.schedflags else (),
+        one_packet=_one_packet(own, protocol, report),
         real_servers=_real_servers(own, address, check.service, report),
-        sorry_server=_sorry_server(own.fallback or defaults.fallback, address),
+        sorry_server=_sorry_server(_fallback(own, defaults, address), address),
         check=check,
         quiescent=quiescent.value if quiescent else False,
         persistence_timeout_s=persistent_s,
@@ -168,17 +159,58 @@ def _service(
     )
 
 
+def _endpoint(address: VirtualAddress) -> Endpoint:
+    if address.fwmark:
+        return ANY_IPV6 if address.ipv6 else ANY_IPV4
+    return Endpoint(address=address.address, port=address.port)
+
+
+def _protocol(own: Settings, address: VirtualAddress, report: Report) -> TransportProtocol:
+    written = own.protocol.value if own.protocol else None
+    if own.protocol is not None and (written is TransportProtocol.FWM) != bool(address.fwmark):
+        allowed = "fwm, or no such line" if address.fwmark else "tcp or udp"
+        report.error(
+            own.protocol.place, f"{written} for virtual={address.text}; allowed is {allowed}"
+        )
+    if address.fwmark:
+        return TransportProtocol.FWM
+    if written in (TransportProtocol.TCP, TransportProtocol.UDP):
+        return written
+    return TransportProtocol.UDP if address.port == DNS_PORT else TransportProtocol.TCP
+
+
+def _one_packet(own: Settings, protocol: TransportProtocol, report: Report) -> bool:
+    if own.ops is None or not own.ops.value:
+        return False
+    if protocol is TransportProtocol.UDP:
+        return True
+    report.warning(own.ops.place, f"without effect for {protocol}, as in ldirectord: udp only")
+    return False
+
+
+def _fallback(
+    own: Settings, defaults: Settings, address: VirtualAddress
+) -> Setting[Fallback] | None:
+    """Return the fallback that counts: each family has its own."""
+    if address.ipv6:
+        return own.fallback6 or own.fallback or defaults.fallback6
+    return own.fallback or own.fallback6 or defaults.fallback
+
+
 def _real_servers(
     own: Settings, address: VirtualAddress, spoken: CheckService, report: Report
 ) -> tuple[RealServer, ...]:
     servers: dict[Endpoint, RealServer] = {}
     for setting in own.reals:
         real = setting.value
-        for what in real.unused:
-            report.warning(setting.place, f"known to ldirectord, not used by this version: {what}")
         for words in real.odd:
             report.warning(setting.place, words)
-        if real.port is None:
+        if (setting.place.directive == "real6") != address.ipv6:
+            report.warning(
+                setting.place,
+                f"ldirectord wants {'real6' if address.ipv6 else 'real'} here; taken all the same",
+            )
+        if real.port is None and not address.fwmark:
             report.warning(setting.place, f"no port; taken as {address.port}, as virtual= has it")
         for host in real.addresses:
             endpoint = Endpoint(address=host, port=real.port or address.port)
@@ -188,6 +220,8 @@ def _real_servers(
                 endpoint=endpoint,
                 forwarding=real.forwarding,
                 weight=real.weight,
+                lower_threshold=real.lower_threshold,
+                upper_threshold=real.upper_threshold,
                 request=own_request(real.request, spoken),
                 receive=real.receive or None,
             )

@@ -211,16 +211,18 @@ def ip(text: str) -> str:
 
 
 def server_address(text: str) -> str:
-    """Return an address of an ldirectord file; names are not looked up by this version."""
+    """Return an address of an ldirectord file, IPv6 in brackets; names were replaced before."""
     try:
+        if text.startswith("[") and text.endswith("]"):
+            return str(ipaddress.IPv6Address(text[1:-1]))
         return ipv4(text)
-    except BadValueError:
+    except ValueError:
         if text.startswith("["):
-            raise BadValueError(f"{shown(text)}: IPv6 is not served by this version") from None
+            raise bad(text, "an IPv6 address in brackets, such as [2001:db8::1]") from None
         if is_host_name(text) and not text.replace(".", "").isdigit():
             raise BadValueError(
-                f"{shown(text)}: host names are not looked up by this version;"
-                " allowed is an IPv4 address"
+                f"{shown(text)}: no such name in /etc/hosts, and no name server is asked, so that"
+                " all directors read the same; allowed is a name there, or an address"
             ) from None
         raise
 
