@@ -259,7 +259,7 @@ class Parliament:
                 epoch = member.core.claims(now_s=self.now_s)[G].epoch
                 group = HeldGroup(name=G, status=status, epoch=epoch, addresses=())
                 state = VipState(groups=(group,))
-                self.take(member, member.core.vip_reported(state, now_s=self.now_s))
+                member.core.vip_reported(state, now_s=self.now_s)
             self.take(member, member.core.tick(now_s=self.now_s))
         self.random.shuffle(up)
         for member in up:
@@ -273,10 +273,8 @@ class Parliament:
                 continue
             heard_s = member.heard.get(name, (0, 0, T - 10.0))[2]
             if self.now_s - heard_s > TIMERS.deadtime_s and peer is not member:
-                effects = member.core.peer_silent(
-                    name, DirectorStatus.DEAD, cause=None, now_s=self.now_s
-                )
-                self.take(member, effects)
+                member.core.peer_silent(name, DirectorStatus.DEAD, cause=None, now_s=self.now_s)
+                self.take(member, member.core.tick(now_s=self.now_s))
 
     def send(self, member: Member) -> None:
         member.sequence += 1
@@ -296,6 +294,7 @@ class Parliament:
             )
             peer.heard[member.name] = (member.incarnation, member.sequence, now_s)
             self.take(peer, peer.core.peer_heard(member.name, report, now_s=now_s))
+            self.take(peer, peer.core.tick(now_s=now_s))
 
     def check(self) -> None:
         standing = [
@@ -511,6 +510,7 @@ def test_a_holder_that_needs_a_higher_epoch_has_a_majority_support_it_first() ->
     [lease] = a.core.leases
     rival = PeerReport(incarnation=1, settled=True, claims={G: claim(HELD, lease.epoch - 1)})
     parliament.take(a, a.core.peer_heard("b", rival, now_s=parliament.now_s))
+    parliament.take(a, a.core.tick(now_s=parliament.now_s))
     assert len(parliament.granted("a")) == 1
     assert [x.epoch for x in a.core.leases] == [lease.epoch]
     assert a.core.claims(now_s=parliament.now_s)[G].epoch == lease.epoch + 1

@@ -60,19 +60,27 @@ class Bench:
             epochs={G: epoch},
             standing=standing,
         )
-        self.take(self.core.bus_changed(connected=True, now_s=T))
+        self.bus(connected=True)
         if vip:
             self.vip()
 
     def take(self, effects: list[Effect]) -> None:
         self.effects += effects
 
+    def decide(self) -> None:
+        self.take(self.core.tick(now_s=self.now_s))
+
+    def bus(self, *, connected: bool) -> None:
+        self.core.bus_changed(connected=connected, now_s=self.now_s)
+        self.decide()
+
     def vip(
         self, status: HoldStatus = HoldStatus.RELEASED, epoch: int = 0, *, stopping: bool = False
     ) -> None:
         held = HeldGroup(name=G, status=status, epoch=epoch, addresses=())
         state = VipState(groups=(held,), stopping=stopping)
-        self.take(self.core.vip_reported(state, now_s=self.now_s))
+        self.core.vip_reported(state, now_s=self.now_s)
+        self.decide()
 
     def hear(
         self,
@@ -86,9 +94,11 @@ class Bench:
         claim = Claim(epoch=epoch, phase=phase, candidate=candidate)
         report = PeerReport(incarnation=incarnation, settled=True, claims={G: claim})
         self.take(self.core.peer_heard(peer, report, now_s=self.now_s))
+        self.decide()
 
     def silent(self, status: DirectorStatus, *, peer: str = "b", cause: str = "id") -> None:
-        self.take(self.core.peer_silent(peer, status, cause=cause, now_s=self.now_s))
+        self.core.peer_silent(peer, status, cause=cause, now_s=self.now_s)
+        self.decide()
 
     def wait(self, seconds: float, *, vip: HoldStatus | None = None) -> None:
         """Let time pass in steps of a keepalive; the vip goes on reporting if told."""
@@ -136,7 +146,7 @@ INPUTS = {
     "vip held": lambda x: x.vip(HoldStatus.HELD, 1),
     "vip failed": lambda x: x.vip(HoldStatus.FAILED, 1),
     "vip stopping": lambda x: x.vip(HoldStatus.HELD, 1, stopping=True),
-    "bus lost": lambda x: x.take(x.core.bus_changed(connected=False, now_s=x.now_s)),
+    "bus lost": lambda x: x.bus(connected=False),
     "stop": lambda x: x.take(x.core.stop(now_s=x.now_s)),
     "tick": lambda x: x.wait(0.5),
 }
@@ -330,7 +340,7 @@ def test_a_release_ends_with_the_lease_where_vip_is_not_heard(lost: str) -> None
     bench.hear(WANTING, 1, peer="a")
     bench.wait(2.0, vip=HoldStatus.STOPPING)
     if lost == "bus":
-        bench.take(bench.core.bus_changed(connected=False, now_s=bench.now_s))
+        bench.bus(connected=False)
         bench.wait(LEASE_S - 2.5)
         assert bench.claim.phase is RELEASING
         bench.wait(0.5)
@@ -369,10 +379,10 @@ def test_after_a_failed_start_we_are_no_candidate_for_the_hold_down() -> None:
 def test_a_silent_vip_is_handed_over_only_while_the_bus_is_there() -> None:
     bench = Bench()
     bench.hear()
-    bench.take(bench.core.bus_changed(connected=False, now_s=bench.now_s))
+    bench.bus(connected=False)
     bench.wait(60)
     assert bench.claim.phase is HELD
-    bench.take(bench.core.bus_changed(connected=True, now_s=bench.now_s))
+    bench.bus(connected=True)
     bench.wait(VIP_SILENCE_S)
     assert bench.claim.phase is HELD
     bench.wait(0.5)
@@ -551,7 +561,7 @@ def test_after_a_long_stall_a_dead_peer_that_took_over_meanwhile_is_heard_first(
 
 def test_without_any_bus_since_the_start_the_group_is_claimed_blindly_after_initdead() -> None:
     bench = Bench(vip=False)
-    bench.take(bench.core.bus_changed(connected=False, now_s=T))
+    bench.bus(connected=False)
     bench.silent(DirectorStatus.DEAD)
     bench.wait(TIMERS.initdead_s)
     assert bench.claim.phase is NONE

@@ -1,23 +1,23 @@
 """One life of a membership process: the production cores, and what the shell does around them.
 
-It stands for ``heartbus_membership/service.py``: ``__init__`` and ``wake``/``_turn`` for ``_turn``,
-``_note_lag`` and ``_sleep_until``, ``_datagram_received``, ``_announce``, ``_carry_out`` (with
-``_remember``, ``_granted``, ``_revoked``), ``_write_leases``, ``_send_heartbeat``, ``_leases``,
-``_bus_message_received`` (``vip_reported``, ``bus_evidence``), ``_ask_service`` (``_ask``) and
-``_leave`` (``stop``, ``_go_on_leaving``), method by method and in the same order. Detector,
-Ownership, Readiness, Hearing with its replay guard, and the codec with its signatures are the real
-ones.
+It stands for ``heartbus_membership/service.py``, method by method and in the same order: ``wake``
+and ``_turn`` for ``_turn`` and ``_sleep_until``, ``_datagram_received``, ``_announce``,
+``_carry_out`` (with ``_remember``), ``_write_leases`` for ``Granting``, ``vip_reported`` and
+``bus_evidence`` for ``_bus_message_received``, ``_ask`` for ``Asking`` and ``stop`` with
+``_go_on_leaving`` for ``_leave``. Turn, Beats, Detector, Ownership, Readiness, Hearing with its
+replay guard, and the codec with its signatures are the real ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Final
 
 from heartbus.events import DirectorStatus, Lease, NodeDead, NodeLate, NodeLeft, VipState
 from heartbus.model import Authentication, AuthKey, AuthMethod
 from heartbus_membership import snapshot
+from heartbus_membership.beats import Beats
 from heartbus_membership.claims import (
     Effect,
     Grant,
@@ -42,7 +42,8 @@ from heartbus_membership.service import (
     TICK_S_MAX,
 )
 from heartbus_membership.signing import Keyring
-from heartbus_membership.wire import Heartbeat, encode, name_id
+from heartbus_membership.turn import Turn
+from heartbus_membership.wire import name_id
 from heartbus_vip.news import LeaseNews
 from tests.simulation.bus import STATE_PERIOD_S
 from tests.simulation.host import DiedError, DiskFullError, Host
@@ -102,15 +103,30 @@ class MembershipProcess:
             keyring=KEYRING,
             groups_by_id={number: name for name, number in GROUP_IDS.items()},
         )
+        self.turn = Turn(
+            detector=self.detector,
+            ownership=self.ownership,
+            announce=self._announce,
+            carry_out=self._carry_out,
+        )
+        self.beats = Beats(
+            node=host.name,
+            incarnation=self.incarnation,
+            groups=GROUPS,
+            timers=self._timers,
+            keyring=KEYRING,
+            ownership=self.ownership,
+            hearing=self.hearing,
+            write_votes=self._write_votes,
+            started_s=now_s,
+        )
         self._tick_s = min(self._timers.keepalive_s, setup.times.lease_s / 4, TICK_S_MAX)
-        self._next_tick_s = self._next_beat_s = self._due_s = now_s
+        self._next_tick_s = self._due_s = now_s
         self._next_state_s = now_s
-        self._sequence = 0
         self._unwritten: dict[str, Vote] = {}
-        self._send_wanted = self._again = self._state_wanted = False
+        self._again = self._state_wanted = False
         self._leases_changed = True
         self._leases_written_s = float("-inf")
-        self._bus_connected = False
         self._asking: set[str] = set()
         self._timer = 0
         self._leave_begun_s: float | None = None
@@ -174,22 +190,19 @@ class MembershipProcess:
 
     def _turn(self, *, due_s: float) -> None:
         now_s = self._host.clock.now_s
-        if self.detector.turned(late_s=max(0.0, now_s - due_s), now_s=now_s):
+        if self.turn.woke(late_s=now_s - due_s, now_s=now_s):
             self._cluster.counts["own stall"] += 1
         while self._host.datagrams:
             datagram, link, _ = self._host.datagrams.popleft()
             self._datagram_received(datagram, link, now_s)
-        self._announce(self.detector.deadline_passed(now_s=now_s), now_s)
         connected = self._cluster.bus.connected(self._host)
-        if connected != self._bus_connected:
-            self._bus_connected = connected
+        if self.turn.all_heard(bus_connected=connected, now_s=now_s):
             self._cluster.counts["bus found" if connected else "bus lost"] += 1
             self._state_wanted = True
-            self._carry_out(self.ownership.bus_changed(connected=connected, now_s=now_s))
-        self._carry_out(self.ownership.tick(now_s=now_s))
+        self.turn.decide(now_s=now_s)
         self._write_leases(now_s)
-        if self._send_wanted or now_s >= self._next_beat_s:
-            self._send_heartbeat(now_s, leaving=False)
+        if self.beats.due(now_s=now_s):
+            self._send_heartbeat(now_s)
         if now_s >= self._next_tick_s:
             self._next_tick_s = max(self._next_tick_s + self._tick_s, now_s)
 
@@ -200,43 +213,19 @@ class MembershipProcess:
         if isinstance(heard, Dropped):
             self._cluster.counts[f"dropped {heard.reason}"] += 1
             return
-        if heard.report is None:
-            events = self.detector.copy_received(heard.peer, link=heard.link, now_s=now_s)
-            self._announce(events, now_s)
-            return
-        events = self.detector.heartbeat_received(
-            heard.peer,
-            link=heard.link,
-            incarnation=heard.report.incarnation,
-            leaving=heard.leaving,
-            now_s=now_s,
-        )
-        self._announce(events, now_s)
-        if heard.leaving:
-            effects = self.ownership.peer_left(heard.peer, heard.report, cause=None, now_s=now_s)
-        else:
-            effects = self.ownership.peer_heard(heard.peer, heard.report, now_s=now_s)
-        self._carry_out(effects)
+        self.turn.heard(heard, now_s=now_s)
 
-    def _announce(self, events: Iterable[NodeEvent], now_s: float) -> None:
-        for event in events:
-            self._cluster.counts[event.kind] += 1
-            self._state_wanted = True
-            match event:
-                case NodeLate():
-                    self._ask(event.director)
-                    status = DirectorStatus.LATE
-                case NodeDead():
-                    status = DirectorStatus.DEAD
-                case NodeLeft():
-                    self._cluster.note(f"{self._host.name}: {event.director} left")
-                    continue
-                case _:
-                    continue
-            self._cluster.note(f"{self._host.name}: {event.director} is {status}")
-            self._carry_out(
-                self.ownership.peer_silent(event.director, status, cause=None, now_s=now_s)
-            )
+    def _announce(self, event: NodeEvent) -> None:
+        self._cluster.counts[event.kind] += 1
+        self._state_wanted = True
+        match event:
+            case NodeLate():
+                self._ask(event.director)
+                self._cluster.note(f"{self._host.name}: {event.director} is late")
+            case NodeDead():
+                self._cluster.note(f"{self._host.name}: {event.director} is dead")
+            case NodeLeft():
+                self._cluster.note(f"{self._host.name}: {event.director} left")
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -258,7 +247,7 @@ class MembershipProcess:
                     self._cluster.revoked(self._host, effect)
                     self._cluster.bus.tell_vip(self._host, self._hint_revoke(effect))
                 case SendHeartbeat():
-                    self._send_wanted = self._leases_changed = self._again = True
+                    self.beats.wanted = self._leases_changed = self._again = True
 
     def _remember(self, effect: PersistEpoch) -> None:
         try:
@@ -266,14 +255,14 @@ class MembershipProcess:
         except DiskFullError:
             self._cluster.counts["epoch unwritten"] += 1
 
-    def _write_votes(self) -> None:
+    def _write_votes(self) -> Collection[str]:
         for group, vote in list(self._unwritten.items()):
             try:
                 self._host.disk.remember_vote(group, vote)
                 del self._unwritten[group]
             except DiskFullError:
                 self._cluster.counts["vote unwritten"] += 1
-        self.ownership.votes_written(self._unwritten)
+        return self._unwritten
 
     def _write_leases(self, now_s: float) -> None:
         leases = self._leases()
@@ -288,34 +277,10 @@ class MembershipProcess:
         except DiskFullError:
             self._cluster.counts["leases unwritten"] += 1
 
-    def _send_heartbeat(self, now_s: float, *, leaving: bool) -> None:
+    def _send_heartbeat(self, now_s: float) -> None:
         self._host.step("send")
-        self._sequence += 1
-        self._send_wanted = False
-        self._write_votes()
-        period_s = self._timers.keepalive_s
-        self._next_beat_s = max(min(self._next_beat_s, now_s), now_s - period_s / 2) + period_s
-        claims = self.ownership.claims(now_s=now_s)
-        beat = Heartbeat(
-            node=self._host.name,
-            incarnation=self.incarnation,
-            sequence=self._sequence,
-            settled=self.ownership.settled,
-            ready=self.ownership.is_ready(now_s=now_s),
-            leaving=leaving,
-            deadtime_ms=round(self._timers.deadtime_s * 1000),
-            config_digest=DIGEST,
-            claims=tuple((GROUP_IDS[name], claim) for name, claim in claims.items()),
-            heard=self.hearing.marks(),
-            votes=tuple(
-                (GROUP_IDS[name], name_id(whom))
-                for name, whom in self.ownership.votes(now_s=now_s).items()
-                if name not in self._unwritten
-            ),
-        )
-        self.hearing.own_sequence = self._sequence
-        self.ownership.beat_sent(self._sequence, now_s=now_s)
-        self._cluster.network.send(self._host.name, encode(beat, KEYRING))
+        datagram = self.beats.compose(digest=DIGEST, parts=b"", reach=None, now_s=now_s)
+        self._cluster.network.send(self._host.name, datagram)
 
     def _leases(self) -> tuple[Lease, ...]:
         return snapshot.lease_views(self.ownership.leases, causes={})
@@ -324,11 +289,11 @@ class MembershipProcess:
 
     def vip_reported(self, state: VipState) -> None:
         """Take in a snapshot of the own vip."""
-        self._carry_out(self.ownership.vip_reported(state, now_s=self._host.clock.now_s))
+        self.turn.vip_reported(state, now_s=self._host.clock.now_s)
 
     def bus_evidence(self, peer: str) -> None:
         """Take in a sign of life of another host."""
-        self.detector.bus_evidence(peer, now_s=self._host.clock.now_s)
+        self.turn.bus_evidence(peer, now_s=self._host.clock.now_s)
 
     def _ask(self, peer: str) -> None:
         if peer not in self._asking:
@@ -427,7 +392,8 @@ class MembershipProcess:
         self._beats_left -= 1
         try:
             self._write_leases(self._host.clock.now_s)
-            self._send_heartbeat(self._host.clock.now_s, leaving=True)
+            self.beats.leaving = True
+            self._send_heartbeat(self._host.clock.now_s)
         except DiedError:
             return
         self._cluster.timeline.after(LEAVING_SPACING_S, self._say_leaving)

@@ -156,20 +156,21 @@ class Ownership:
             # Our vote is written: it was ours before.
             view.ballot.claim_stands(lease.group, lease.epoch)
 
-    # --- what happened; each returns what to do now ----------------------------------------------
+    # --- what was heard: take in all that waits, then decide once with ``tick`` ------------------
 
     def peer_heard(self, peer: str, report: PeerReport, *, now_s: float) -> list[Effect]:
-        """Take in news from a peer, which is thereby alive."""
+        """Take in news from a peer, which is thereby alive; return what to write down of it."""
         view = self._view
+        self._notice_stall(now_s)
         known = view.peers[peer]
         nothing_new = known.status is DirectorStatus.ALIVE and known.report == report
         known.heard_s = now_s
         effects: list[Effect] = []
         if view.ballot is not None:
             effects = view.ballot.peer_heard(peer, report, view.groups, now_s=now_s)
-            nothing_new &= all(g.phase is not Phase.ASKING for g in view.groups.values())
         if nothing_new:
-            return effects  # the next tick renews; this is nearly every heartbeat
+            return effects  # this is nearly every heartbeat
+        effects += self._note_claims(report)
         for name, group in view.groups.items():
             note_yield(group, known, report.claims.get(name, Claim()))
             group.unsafe.discard(peer)
@@ -179,23 +180,35 @@ class Ownership:
         known.status = DirectorStatus.ALIVE
         known.gone_since_s = float("inf")
         known.report = report
-        return effects + self._decide(now_s)
+        return effects
+
+    def _note_claims(self, report: PeerReport) -> list[Effect]:
+        """Keep what must outlive the report: a later one may void it before anything is decided."""
+        effects: list[Effect] = []
+        for name, group in self._view.groups.items():
+            claim = report.claims.get(name, Claim())
+            group.was_claimed |= claim.phase in CLAIMING
+            if claim.epoch > group.highest:
+                group.highest = claim.epoch
+                effects.append(PersistEpoch(group=name, epoch=claim.epoch))
+        return effects
 
     def peer_left(
         self, peer: str, report: PeerReport, *, cause: str | None, now_s: float
     ) -> list[Effect]:
         """Take in the last news of a peer that stops; ``cause`` is the id of that event."""
-        effects: list[Effect] = []
+        effects = self._note_claims(report)
         if self._view.ballot is not None:
-            effects = self._view.ballot.peer_heard(peer, report, self._view.groups, now_s=now_s)
-        known = self._view.peers[peer]
-        known.last_words = report
-        return effects + self.peer_silent(peer, DirectorStatus.LEFT, cause=cause, now_s=now_s)
+            effects += self._view.ballot.peer_heard(peer, report, self._view.groups, now_s=now_s)
+        self._view.peers[peer].last_words = report
+        self.peer_silent(peer, DirectorStatus.LEFT, cause=cause, now_s=now_s)
+        return effects
 
     def peer_silent(
         self, peer: str, status: DirectorStatus, *, cause: str | None, now_s: float
-    ) -> list[Effect]:
+    ) -> None:
         """Note that a peer is late, dead or has left; ``cause`` is the id of that event."""
+        self._notice_stall(now_s)
         known = self._view.peers[peer]
         if status in GONE and known.status not in GONE:
             for group in self._view.groups.values():
@@ -204,7 +217,6 @@ class Ownership:
             known.gone_since_s = now_s
         known.status = status
         known.cause = cause
-        return self._decide(now_s)
 
     def _vacate(
         self,
@@ -231,16 +243,9 @@ class Ownership:
         if died and may_hold and peer.name in view.fences:
             group.unsafe.add(peer.name)
 
-    def fenced(self, peer: str, *, now_s: float) -> list[Effect]:
-        """Note that a dead peer was fenced: it can hold nothing any more."""
-        self._view.fenced.add(peer)
-        for group in self._view.groups.values():
-            if peer in group.unsafe:
-                group.free_s = float("-inf")
-        return self._decide(now_s)
-
-    def vip_reported(self, state: VipState, *, now_s: float) -> list[Effect]:
+    def vip_reported(self, state: VipState, *, now_s: float) -> None:
         """Take in a snapshot of the local vip."""
+        self._notice_stall(now_s)
         view = self._view
         view.readiness.vip_reported(state, known_groups=view.groups, now_s=now_s)
         for held in state.groups:
@@ -250,12 +255,11 @@ class Ownership:
             seen = held.epoch == group.epoch or now_s - group.revoked_s >= RELEASE_REPORT_S
             if held.status is HoldStatus.RELEASED and seen:
                 group.lease_until_s = min(group.lease_until_s, now_s - view.tail_s)  # all gone
-        return self._decide(now_s)
 
-    def bus_changed(self, *, connected: bool, now_s: float) -> list[Effect]:
+    def bus_changed(self, *, connected: bool, now_s: float) -> None:
         """Note that the connection to the bus came or went."""
+        self._notice_stall(now_s)  # or losing the bus freezes a silence of vip that was ours
         self._view.readiness.bus_changed(connected=connected, now_s=now_s)
-        return self._decide(now_s)
 
     def beat_sent(self, sequence: int, *, now_s: float) -> None:
         """Note that a heartbeat with our claims was sent, at ``now_s`` or a little later."""
@@ -266,6 +270,16 @@ class Ownership:
         """Note for which groups a new vote of ours cannot be written."""
         if self._view.ballot is not None:
             self._view.ballot.votes_written(unwritten)
+
+    # --- what happened; each returns what to do now ----------------------------------------------
+
+    def fenced(self, peer: str, *, now_s: float) -> list[Effect]:
+        """Note that a dead peer was fenced: it can hold nothing any more."""
+        self._view.fenced.add(peer)
+        for group in self._view.groups.values():
+            if peer in group.unsafe:
+                group.free_s = float("-inf")
+        return self._decide(now_s)
 
     def doubts_changed(
         self, *, bar: str | None, yield_to: str | None, isolated: bool, now_s: float
@@ -445,6 +459,7 @@ class Ownership:
     def _decide(self, now_s: float) -> list[Effect]:
         view = self._view
         self._notice_stall(now_s)
+        self._trust_ourselves_again(now_s)
         ready = view.settled and view.is_ready(now_s=now_s)
         if not ready:
             view.ready_since_s = None
@@ -472,6 +487,9 @@ class Ownership:
         if away_s > STALL_S:
             view.readiness.own_stall(now_s=now_s)
         self._last_s = now_s
+
+    def _trust_ourselves_again(self, now_s: float) -> None:
+        view = self._view
         if view.woke_s is None:
             return
         # What was read in the turn in which we woke may have waited in the socket for as long as

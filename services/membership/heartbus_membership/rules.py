@@ -39,10 +39,6 @@ leaves the group to the others for as long."""
 
 def decide_group(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
     """Return what follows for one group from what is known now."""
-    for peer in view.peers.values():
-        claim = peer.claim(group.rule.name)
-        group.highest = max(group.highest, claim.epoch)
-        group.was_claimed |= claim.phase in CLAIMING
     if view.ballot is not None:
         group.highest = max(group.highest, view.ballot.highest_epoch(group.rule.name))
     before = (group.phase, group.epoch)

@@ -19,18 +19,12 @@ import structlog
 from heartbus import subjects
 from heartbus.bus import Bus, Inbox
 from heartbus.events import (
-    DirectorStatus,
-    GroupGranted,
-    GroupRevoked,
-    Lease,
     MembershipState,
     Message,
     NodeAlive,
     NodeDead,
     NodeLate,
     NodeLeft,
-    QuorumGained,
-    QuorumLost,
     VipState,
 )
 from heartbus.log import RateLimit
@@ -46,6 +40,7 @@ from heartbus_membership import leases as files
 from heartbus_membership import snapshot
 from heartbus_membership.agreement import Agreement
 from heartbus_membership.asking import Asking
+from heartbus_membership.beats import Beats
 from heartbus_membership.claims import (
     Effect,
     Grant,
@@ -58,6 +53,7 @@ from heartbus_membership.claims import (
 from heartbus_membership.cpu_wait import CpuWait
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.doubts import Doubts
+from heartbus_membership.granting import Granting
 from heartbus_membership.guard import Guard
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.keeping import Keeping
@@ -69,10 +65,13 @@ from heartbus_membership.pinging import Pinger
 from heartbus_membership.relay import Relay
 from heartbus_membership.reloading import Reloading
 from heartbus_membership.signing import Keyring
-from heartbus_membership.wire import Heartbeat, encode, name_id
+from heartbus_membership.turn import Turn
+from heartbus_membership.wire import Heartbeat, name_id
 
 TICK_S_MAX: Final = 0.25
 REPAIR_PERIOD_S: Final = 1.0
+BUS_MESSAGES_MAX: Final = 256
+"""Taken in during one turn; the inbox holds no more than a few of them in steady state."""
 STOP_WAIT_S: Final = 2.0
 STOP_BUSY_WAIT_S: Final = 10.0
 """While vip says that it has anything yet; a clean stop of vip takes no longer either."""
@@ -111,15 +110,12 @@ class MembershipService:
         self._boot_id = boot_id
         self._bus = bus
         self._links = links
-        self._lease_file = lease_file
         self._log = log
         self._clock = clock
         self._keyring = Keyring(settings.authentication)
-        self._group_ids = {group.name: name_id(group.name) for group in cluster.groups}
         self._peers = tuple(d.name for d in cluster.peers_of(node))
         now_s = clock()
         standing = lease_file.standing(now_s=now_s)
-        self._causes: dict[str, str | None] = {lease.group: lease.cause for lease in standing}
         tail_s = EXPIRY_TAIL_S if settings.takeover is Takeover.STRICT else 0.0
         self._detector = FailureDetector(
             peers=self._peers,
@@ -153,14 +149,13 @@ class MembershipService:
             clock=clock,
         )
         self._witnesses = frozenset(w.name for w in cluster.witnesses)
-        self._quorum: bool | None = None
         self._deaths: dict[str, str] = {}
         self._hearing = Hearing(
             node=node,
             incarnation=incarnation,
             peers=self._peers,
             keyring=self._keyring,
-            groups_by_id={number: name for name, number in self._group_ids.items()},
+            groups_by_id={name_id(group.name): group.name for group in cluster.groups},
             remembered=state_file.heard,
         )
         self._keeping = Keeping(
@@ -168,7 +163,33 @@ class MembershipService:
             vote_file,
             replays=self._hearing.replays,
             keepalive_s=self._timers.keepalive_s,
-            say=lambda event, key, error: self._say(event, key, level="error", error=error),
+            say=self._say_error,
+        )
+        self._granting = Granting(
+            node=node,
+            voters=len(cluster.voters),
+            ownership=self._ownership,
+            lease_file=lease_file,
+            bus=bus,
+            say=self._say_error,
+            standing=standing,
+        )
+        self._turning = Turn(
+            detector=self._detector,
+            ownership=self._ownership,
+            announce=self._announce,
+            carry_out=self._carry_out,
+        )
+        self._beats = Beats(
+            node=node,
+            incarnation=incarnation,
+            groups=[group.name for group in cluster.groups],
+            timers=self._timers,
+            keyring=self._keyring,
+            ownership=self._ownership,
+            hearing=self._hearing,
+            write_votes=self._keeping.write_votes,
+            started_s=now_s,
         )
         self._has_ping_nodes = bool(settings.ping_nodes)
         self._doubts = Doubts(
@@ -180,13 +201,6 @@ class MembershipService:
         self._relay = Relay(directors=len(cluster.voters))
         self._tick_s = min(self._timers.keepalive_s, settings.lease_s / 4, TICK_S_MAX)
         self._next_tick_s = now_s
-        self._next_beat_s = now_s
-        self._sequence = 0
-        self._leaving = False
-        self._send_wanted = False
-        self._leases_changed = True
-        self._leases_written_s = float("-inf")
-        self._bus_connected = False
         self._lag_s = 0.0
         self._cpu_wait = CpuWait()
         self._agreement = Agreement(cluster)
@@ -252,14 +266,14 @@ class MembershipService:
 
     async def _beat(self) -> None:
         while True:
-            due_s = min(self._next_tick_s, self._next_beat_s, self._detector.next_deadline_s)
+            due_s = min(self._next_tick_s, self._beats.next_s, self._detector.next_deadline_s)
             await self._sleep_until(due_s)
             self._turn(due_s=due_s)
 
     async def _follow_bus(self) -> None:
         async for message in self._inbox:
             self._bus_message_received(message)
-            self._wake_up()
+            self._wake_up()  # the turn takes what waits behind it
 
     async def _repair_links(self) -> None:
         while True:
@@ -288,8 +302,9 @@ class MembershipService:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, STOP_LOOK_S)):
                     await self._released.wait()
-        self._leaving = self._leases_changed = True
-        self._write_leases(self._clock())
+        self._granting.changed = True
+        self._granting.write(now_s=self._clock())
+        self._beats.leaving = True
         for _ in range(LEAVING_BEATS):
             self._send_heartbeat(self._clock())
             await asyncio.sleep(LEAVING_SPACING_S)
@@ -321,23 +336,38 @@ class MembershipService:
     def _turn(self, *, due_s: float) -> None:
         now_s = self._clock()
         self._note_lag(now_s - due_s, now_s)
-        waiting = self._links.drain()
+        self._hear()
         now_s = self._clock()  # a promise begins when we have heard, not before
+        self._decide(now_s)
+        self._tell(now_s)
+        self.guard.turn_finished(now_s=now_s)
+
+    def _hear(self) -> None:
+        waiting = self._links.drain()
+        now_s = self._clock()
         for received in waiting:
             self._datagram_received(received, now_s)
-        self._announce(self._detector.deadline_passed(now_s=now_s), now_s)
-        if self._bus.connected != self._bus_connected:
-            self._bus_connected = self._bus.connected
-            self._carry_out(self._ownership.bus_changed(connected=self._bus_connected, now_s=now_s))
+        for _ in range(BUS_MESSAGES_MAX):
+            if (message := self._inbox.get_nowait()) is None:
+                break
+            self._bus_message_received(message)
+
+    def _decide(self, now_s: float) -> None:
+        self._turning.all_heard(bus_connected=self._bus.connected, now_s=now_s)
         barred = self._detector.health.barred(now_s)
         self._carry_out(self._doubts.look(self._pinger.reach, barred=barred, now_s=now_s))
-        self._carry_out(self._ownership.tick(now_s=now_s))
-        self._fence(now_s)
-        self._tell_quorum()
+        self._turning.decide(now_s=now_s)
+        for peer in self._ownership.fence_wanted:
+            self.guard.fence_wanted(peer, cause=self._deaths.get(peer))
+            if self.guard.fences.is_fenced(peer):
+                self._carry_out(self._ownership.fenced(peer, now_s=now_s))
+
+    def _tell(self, now_s: float) -> None:
+        self._granting.tell_quorum()
         self._orders.turned()
-        self._write_leases(now_s)
+        self._granting.write(now_s=now_s)
         self._keeping.write_marks(now_s=now_s)
-        if self._send_wanted or now_s >= self._next_beat_s:
+        if self._beats.due(now_s=now_s):
             self._send_heartbeat(now_s)
         if now_s >= self._next_tick_s:
             self._next_tick_s = max(self._next_tick_s + self._tick_s, now_s)
@@ -347,13 +377,12 @@ class MembershipService:
             self._released.set()
         else:
             self._released.clear()
-        self.guard.turn_finished(now_s=now_s)
 
     def _note_lag(self, late_s: float, now_s: float) -> None:
         late_s = max(0.0, late_s)
         if late_s >= self._lag_s or now_s - self._lag_seen_s > LAG_MEMORY_S:
             self._lag_s, self._lag_seen_s = late_s, now_s
-        if self._detector.turned(late_s=late_s, now_s=now_s):
+        if self._turning.woke(late_s=late_s, now_s=now_s):
             self._say("self.stalled", "stall", late_s=round(late_s, 3))
 
     def _datagram_received(self, received: Received, now_s: float) -> None:
@@ -366,28 +395,14 @@ class MembershipService:
             return
         if hops := self._relay.onward_hops(heard, hops=received.hops):
             self._links.relay(received.datagram, origin=heard.peer, heard_on=heard.link, hops=hops)
-        if heard.report is None:
-            events = self._detector.copy_received(heard.peer, link=heard.link, now_s=now_s)
-            self._announce(events, now_s)
-            return
-        events = self._detector.heartbeat_received(
-            heard.peer,
-            link=heard.link,
-            incarnation=heard.report.incarnation,
-            leaving=heard.leaving,
-            now_s=now_s,
-        )
-        cause = self._announce(events, now_s)
+        self._turning.heard(heard, now_s=now_s)
         if heard.leaving:
             self._agreement.silent(heard.peer)
             self._doubts.peer_gone(heard.peer)
-            effects = self._ownership.peer_left(heard.peer, heard.report, cause=cause, now_s=now_s)
-        else:
+        elif heard.report is not None:
             beat = self._hearing.newest[heard.peer]
             self._doubts.peer_heard(heard.peer, beat.reach, now_s=now_s)
             self._compare(heard.peer, beat, now_s)
-            effects = self._ownership.peer_heard(heard.peer, heard.report, now_s=now_s)
-        self._carry_out(effects)
 
     def _compare(self, peer: str, beat: Heartbeat, now_s: float) -> None:
         """Tell when a peer's configuration is another one than ours; it changes nothing else."""
@@ -399,29 +414,21 @@ class MembershipService:
         event = "config.agrees" if skew.agreed else "config.differs"
         self._log.warning(event, director=peer, differs=", ".join(skew.differs))
 
-    def _announce(self, events: Iterable[NodeEvent], now_s: float) -> str | None:
-        """Tell the bus and the core; return the id of the last event."""
-        cause: str | None = None
-        for event in events:
-            cause = self._bus.publish(event)
-            self._bus.publish_state()
-            match event:
-                case NodeLate():
-                    self._asking.peer_late(event.director)
-                    status = DirectorStatus.LATE
-                case NodeDead():
-                    self._deaths[event.director] = cause
-                    self._agreement.silent(event.director)
-                    self._doubts.peer_gone(event.director)
-                    status = DirectorStatus.DEAD
-                case NodeAlive() | NodeLeft():
-                    self.guard.peer_returned(event.director)
-                    continue  # told to the core with the report
-                case _:
-                    continue  # links do not matter to the core
-            self._carry_out(
-                self._ownership.peer_silent(event.director, status, cause=cause, now_s=now_s)
-            )
+    def _announce(self, event: NodeEvent) -> str:
+        """Tell the bus of an event and return its id; do what else it makes necessary."""
+        cause = self._bus.publish(event)
+        self._bus.publish_state()
+        match event:
+            case NodeLate():
+                self._asking.peer_late(event.director)
+            case NodeDead():
+                self._deaths[event.director] = cause
+                self._agreement.silent(event.director)
+                self._doubts.peer_gone(event.director)
+            case NodeAlive() | NodeLeft():
+                self.guard.peer_returned(event.director)
+            case _:
+                pass  # links do not matter here
         return cause
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
@@ -432,109 +439,40 @@ class MembershipService:
                 case PersistVote():
                     self._keeping.vote(effect)
                 case Grant():
-                    self._granted(effect)
+                    self._granting.granted(effect)
                 case Revoke():
-                    self._revoked(effect)
+                    self._granting.revoked(effect)
                 case SendHeartbeat():
-                    self._send_wanted = self._leases_changed = True  # or a release has ended
+                    self._beats.wanted = self._granting.changed = True  # or a release has ended
                     self._wake_up()
 
-    def _fence(self, now_s: float) -> None:
-        for peer in self._ownership.fence_wanted:
-            self.guard.fence_wanted(peer, cause=self._deaths.get(peer))
-            if self.guard.fences.is_fenced(peer):
-                self._carry_out(self._ownership.fenced(peer, now_s=now_s))
-
-    def _tell_quorum(self) -> None:
-        before, self._quorum = self._quorum, self._ownership.quorum
-        if self._quorum is None or self._quorum == before:
-            return
-        heard, voters = self._ownership.voters_heard, len(self._peers) + 1
-        if self._quorum:
-            self._bus.publish(QuorumGained(heard=heard, voters=voters))
-        elif before is not None:
-            self._bus.publish(QuorumLost(heard=heard, voters=voters))
-        self._bus.publish_state()
-
-    def _granted(self, effect: Grant) -> None:
-        event = GroupGranted(
-            group=effect.group, director=self._node, epoch=effect.epoch, reason=effect.reason
-        )
-        self._causes[effect.group] = self._bus.publish(event, cause=effect.cause)
-        self._leases_changed = True
-        self._bus.publish_state()
-
-    def _revoked(self, effect: Revoke) -> None:
-        event = GroupRevoked(
-            group=effect.group, director=self._node, epoch=effect.epoch, reason=effect.reason
-        )
-        self._bus.publish(event, cause=effect.cause)
-        self._causes.pop(effect.group, None)
-        self._leases_changed = True
-        self._bus.publish_state()
-
-    def _write_leases(self, now_s: float) -> None:
-        leases = self._leases()
-        renewal_due = bool(leases) and now_s - self._leases_written_s >= files.LEASE_WRITE_PERIOD_S
-        if not (self._leases_changed or renewal_due):
-            return
-        try:
-            self._lease_file.write(leases, releasing=self._ownership.releasing, now_s=now_s)
-            self._leases_changed = False
-            self._leases_written_s = now_s
-        except OSError as error:
-            self._say("leases.unwritten", "leases", level="error", error=str(error))
-
     def _send_heartbeat(self, now_s: float) -> None:
-        self._sequence += 1
-        self._send_wanted = False
-        unwritten = self._keeping.write_votes()
-        self._ownership.votes_written(unwritten)
-        # One that was late does not delay the next, or each would add its lateness to the period.
-        period_s = self._timers.keepalive_s
-        self._next_beat_s = max(min(self._next_beat_s, now_s), now_s - period_s / 2) + period_s
-        claims = self._ownership.claims(now_s=now_s)
-        beat = Heartbeat(
-            node=self._node,
-            incarnation=self._incarnation,
-            sequence=self._sequence,
-            settled=self._ownership.settled,
-            ready=self._ownership.is_ready(now_s=now_s),
-            leaving=self._leaving,
-            deadtime_ms=round(self._timers.deadtime_s * 1000),
-            config_digest=bytes.fromhex(self._agreement.digest),
-            claims=tuple((self._group_ids[name], claim) for name, claim in claims.items()),
-            heard=self._hearing.marks(),
-            votes=tuple(
-                (self._group_ids[name], name_id(whom))
-                for name, whom in self._ownership.votes(now_s=now_s).items()
-                if name not in unwritten
-            ),
+        datagram = self._beats.compose(
+            digest=bytes.fromhex(self._agreement.digest),
+            parts=self._agreement.parts,
             reach=self._pinger.reach if self._has_ping_nodes else None,
-            config_parts=self._agreement.parts,
+            now_s=now_s,
         )
-        self._hearing.own_sequence = self._sequence
-        self._ownership.beat_sent(self._sequence, now_s=now_s)
-        self._links.send(encode(beat, self._keyring))
+        self._links.send(datagram)
 
     # --- the bus ---------------------------------------------------------------------------------
 
     def _bus_message_received(self, message: Message) -> None:
-        now_s = self._clock()
         sender = message.envelope.node
         if sender in self._peers:
-            self._detector.bus_evidence(sender, now_s=now_s)
+            self._turning.bus_evidence(sender, now_s=self._clock())
         elif isinstance(message.body, VipState) and sender == self._node:
             self._vip_reported(message.body)
 
     def _vip_reported(self, state: VipState) -> None:
-        self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
+        self._turning.vip_reported(state, now_s=self._clock())
         if state.stopping:
             # The report that makes us withdraw may be the last one, and say already that all is
             # released. The peers must see the withdrawal before its end, so that they wait for us
-            # no more: the turn tells them.
-            self._turn(due_s=self._clock())
-            self._carry_out(self._ownership.vip_reported(state, now_s=self._clock()))
+            # no more.
+            self._decide(self._clock())
+            self._tell(self._clock())
+            self._turning.vip_reported(state, now_s=self._clock())
 
     # --- what is told ----------------------------------------------------------------------------
 
@@ -563,7 +501,7 @@ class MembershipService:
             settled=self._ownership.settled,
             directors=(ourselves, *others),
             groups=self._ownership.views(),
-            leases=self._leases(),
+            leases=self._granting.leases,
             links=snapshot.link_views(self._links.conditions(), detector=self._detector),
             boot_id=self._boot_id,
             config_digest=self._agreement.digest,
@@ -579,8 +517,8 @@ class MembershipService:
             config_differences=self._agreement.differences,
         )
 
-    def _leases(self) -> tuple[Lease, ...]:
-        return snapshot.lease_views(self._ownership.leases, causes=self._causes)
+    def _say_error(self, event: str, key: str, error: str) -> None:
+        self._say(event, key, level="error", error=error)
 
     def _say(self, event: str, key: str, *, level: str = "warning", **fields: object) -> None:
         held_back = self._lines.passes(key, now_s=self._clock())
