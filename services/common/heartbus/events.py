@@ -42,10 +42,14 @@ from heartbus.states import LinkView as LinkView
 from heartbus.states import MembershipState as MembershipState
 from heartbus.states import PingNodeView as PingNodeView
 from heartbus.states import PingStatus as PingStatus
+from heartbus.states import ResourceStatus as ResourceStatus
+from heartbus.states import ResourceView as ResourceView
 from heartbus.states import Rung as Rung
 from heartbus.states import State as State
 from heartbus.states import TableRealServer as TableRealServer
 from heartbus.states import TableService as TableService
+from heartbus.states import TrackStatus as TrackStatus
+from heartbus.states import TrackView as TrackView
 from heartbus.states import Verdict as Verdict
 from heartbus.states import VipState as VipState
 from heartbus.states import WatchdogView as WatchdogView

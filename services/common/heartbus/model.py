@@ -30,6 +30,12 @@ from heartbus.model_ipvs import TransportProtocol as TransportProtocol
 from heartbus.model_ipvs import Tunnel as Tunnel
 from heartbus.model_ipvs import TunnelChecksum as TunnelChecksum
 from heartbus.model_ipvs import TunnelType as TunnelType
+from heartbus.model_resources import STOP_TIMEOUTS_MAX as STOP_TIMEOUTS_MAX
+from heartbus.model_resources import Hook as Hook
+from heartbus.model_resources import ResourceSettings as ResourceSettings
+from heartbus.model_resources import StopFailure as StopFailure
+from heartbus.model_resources import Tracker as Tracker
+from heartbus.model_resources import TrackKind as TrackKind
 
 Seconds = float
 
@@ -372,6 +378,7 @@ class VipSettings:
     announce_spacing_s: Seconds = 0.2
     announce_refresh_s: Seconds = 60.0
     script_timeout_s: Seconds = 60.0
+    resources: ResourceSettings = field(default_factory=ResourceSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -451,6 +458,11 @@ class ResourceGroup:
     def addresses(self) -> tuple[AddressResource, ...]:
         """The virtual IPs of the group, in order."""
         return tuple(r for r in self.resources if isinstance(r, AddressResource))
+
+    def stop_max_s(self, script_timeout_s: Seconds) -> Seconds:
+        """Return how long its scripts may take to stop, tries that fail included."""
+        scripts = sum(isinstance(r, ScriptResource) for r in self.resources)
+        return scripts * STOP_TIMEOUTS_MAX * script_timeout_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

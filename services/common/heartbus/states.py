@@ -213,14 +213,66 @@ class HoldStatus(enum.StrEnum):
     FAILED = "failed"
 
 
+class ResourceStatus(enum.StrEnum):
+    """What ``vip`` knows of one resource.
+
+    ``unknown``: not asked since our start. ``unwatched``: started, but its program does not say
+    whether it runs. ``everywhere``: virtual services, whose table is kept on every director.
+    """
+
+    UNKNOWN = "unknown"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    UNWATCHED = "unwatched"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    EVERYWHERE = "everywhere"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceView:
+    """One resource of a group, by its name in haresources form."""
+
+    name: str
+    status: ResourceStatus
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldGroup:
-    """One resource group on the sender's host; ``epoch`` of its last grant, 0 for none."""
+    """One resource group on the sender's host; ``epoch`` of its last grant, 0 for none.
+
+    ``able``: False while something tracked bars this director from holding it, None until that is
+    known. ``score``: what the trackers' weights add up to; of two candidates the higher one holds.
+    """
 
     name: str
     status: HoldStatus
     epoch: int
     addresses: tuple[str, ...]
+    reason: str = ""
+    resources: tuple[ResourceView, ...] = ()
+    able: bool | None = True
+    barred: str = ""
+    score: int = 0
+
+
+class TrackStatus(enum.StrEnum):
+    """What a tracker found. ``unknown``: not looked at often enough yet to say."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackView:
+    """One tracker on the sender's host; ``effect``: what it adds to the score now."""
+
+    name: str
+    status: TrackStatus
+    effect: int = 0
     reason: str = ""
 
 
@@ -231,6 +283,7 @@ class VipState:
     kind: ClassVar[str] = "state.vip"
     groups: tuple[HeldGroup, ...]
     stopping: bool = False
+    trackers: tuple[TrackView, ...] = ()
 
 
 class Health(enum.StrEnum):

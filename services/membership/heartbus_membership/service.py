@@ -33,7 +33,6 @@ from heartbus.model import (
     Cluster,
     Failback,
     ResourceGroup,
-    ScriptResource,
     Takeover,
 )
 from heartbus_membership import leases as files
@@ -527,5 +526,5 @@ class MembershipService:
 
 
 def _rule(group: ResourceGroup, script_timeout_s: float) -> GroupRule:
-    scripts = sum(isinstance(resource, ScriptResource) for resource in group.resources)
-    return GroupRule(name=group.name, preferred=group.preferred, stop_s=scripts * script_timeout_s)
+    stop_s = group.stop_max_s(script_timeout_s)
+    return GroupRule(name=group.name, preferred=group.preferred, stop_s=stop_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
@@ -31,14 +31,21 @@ def config() -> None:
 @config.command(epilog="Example: heartbus config check /etc/ha.d")
 @click.argument("path")
 @click.option("--strict", is_flag=True, help="Exit with 1 if there are warnings.")
+@click.option(
+    "--node",
+    default=lambda: os.environ.get("HEARTBUS_NODE") or os.uname().nodename,
+    help="Which director this machine is (default: the one of its name, if any).",
+)
 @json_option
-def check(path: str, *, strict: bool, as_json: bool) -> None:
+def check(path: str, *, strict: bool, node: str, as_json: bool) -> None:
     """Say whether PATH can be used, and everything that is not used as it is written.
 
+    On a director itself a missing resource script is an error; elsewhere it is a warning.
     Exit code: 0 usable, 1 warnings with --strict, 2 errors.
     """
     try:
         loaded = load(path)
+        _refuse_what_is_missing_here(loaded, node)
     except ConfigError as error:
         if as_json:
             click.echo(json.dumps({"usable": False, "remarks": _remarks(error)}, indent=2))
@@ -163,6 +170,15 @@ def _load(command: str, path: str) -> Loaded:
         return load(path)
     except ConfigError as error:
         sys.exit(fail(f"heartbus config {command}", error, EXIT_CONFIG))
+
+
+def _refuse_what_is_missing_here(loaded: Loaded, node: str) -> None:
+    names = [name for d in loaded.cluster.directors for name in (d.name, d.name.split(".")[0])]
+    missing = [d for d in loaded.diagnostics if d.here]
+    if missing and node.lower() in names:
+        raise ConfigError(
+            tuple(replace(d, level=Level.ERROR) if d.here else d for d in loaded.diagnostics)
+        )
 
 
 def _print(diagnostics: tuple[Diagnostic, ...]) -> None:

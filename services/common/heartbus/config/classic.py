@@ -13,7 +13,7 @@ from heartbus.config.group_files import (
     Draft,
     GroupFiles,
     Search,
-    warn_of_missing_scripts,
+    check_scripts,
 )
 from heartbus.config.ha_cf import (
     BAUD_DEFAULT,
@@ -107,7 +107,7 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
     without = _without(ha, keys) | (frozenset({"groups"}) if groups_refused else frozenset())
     cluster = named_at(cluster, places)
     validate(cluster, places, report, without=without)
-    warn_of_missing_scripts(cluster, search, places, report)
+    check_scripts(cluster, search, places, report)
     check_programs(cluster, search, places, report)
     return cluster
 

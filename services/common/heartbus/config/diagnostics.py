@@ -19,13 +19,17 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """One remark. ``line`` counts from 1; None where the file as a whole is meant."""
+    """One remark. ``line`` counts from 1; None where the file as a whole is meant.
+
+    ``here``: it is about this machine, and only matters where that is a director.
+    """
 
     level: Level
     file: str
     line: int | None
     directive: str | None
     message: str
+    here: bool = False
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"

@@ -19,6 +19,7 @@ from heartbus.model import (
     ScriptResource,
     VirtualService,
 )
+from heartbus.resource_programs import NotFound, ProgramKind, below, find_program
 
 RULES_FILE: Final = "ipvsadm.rules"
 SYSTEM_RULES: Final = ("/etc/ipvsadm.rules", "/etc/sysconfig/ipvsadm")
@@ -35,7 +36,7 @@ class Search:
 
     def system(self, path: str) -> str:
         """Return the path of a system file below ``root``."""
-        return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))
+        return below(self.root, path)
 
 
 class GroupFiles:
@@ -195,25 +196,40 @@ class Draft:
         self.services += services
 
 
-def warn_of_missing_scripts(
-    cluster: Cluster, search: Search, places: Places, report: Report
-) -> None:
-    """Warn of resource scripts that are nowhere; starting the group goes on without them."""
+def check_scripts(cluster: Cluster, search: Search, places: Places, report: Report) -> None:
+    """Warn of resources without a program here; starting the group goes on without them.
+
+    One configuration serves all directors, and others may have the program.
+    """
+    directories = [
+        search.system(directory) if directory in SYSTEM_RESOURCE_PATH else directory
+        for directory in cluster.resource_path
+    ]
     for index, group in enumerate(cluster.groups):
         for position, resource in enumerate(group.resources):
             if not isinstance(resource, ScriptResource):
                 continue
-            paths = [
-                os.path.join(
-                    search.system(directory) if directory in SYSTEM_RESOURCE_PATH else directory,
-                    resource.script,
-                )
-                for directory in cluster.resource_path
-            ]
-            if not any(source.is_file(path) and os.access(path, os.X_OK) for path in paths):
+            place = places.at("groups", index, "resources", position)
+            program = find_program(resource.script, directories, root=search.root)
+            if isinstance(program, NotFound):
                 report.warning(
-                    places.at("groups", index, "resources", position),
-                    f"no executable script of this name here; looked in"
-                    f" {', '.join(cluster.resource_path)}; a director without it goes on with the"
-                    " rest of the group, as Heartbeat 1.0 did",
+                    place,
+                    f"no program of this name here; tried {program.tried}; a director without it"
+                    " goes on with the rest of the group, as Heartbeat 1.0 did",
+                    here=True,
                 )
+            elif program.kind is ProgramKind.BUILT_IN:
+                _note_unused_script(resource.script, directories, place, report)
+
+
+def _note_unused_script(
+    name: str, directories: Sequence[str], place: Place, report: Report
+) -> None:
+    """Say that a script of the name of something built in is not called."""
+    paths = [os.path.join(directory, name) for directory in directories]
+    path = next(filter(source.is_file, paths), None)
+    if path is not None:
+        report.note(
+            place,
+            f"built into heartbus; {path} is not called; lsb:{name} would call it",
+        )

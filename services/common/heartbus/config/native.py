@@ -16,7 +16,7 @@ from typing import Final
 
 from heartbus.config import native_guards, source
 from heartbus.config.authkeys import KEY_ID_MAX
-from heartbus.config.group_files import Draft, GroupFiles, Search, warn_of_missing_scripts
+from heartbus.config.group_files import Draft, GroupFiles, Search, check_scripts
 from heartbus.config.ha_cf import (
     BAUD_DEFAULT,
     BAUD_RATES,
@@ -170,7 +170,7 @@ class _Reader:
         )
         cluster = named_at(cluster, places)
         validate(cluster, places, self._report, without=frozenset(self._without))
-        warn_of_missing_scripts(cluster, self._search, places, self._report)
+        check_scripts(cluster, self._search, places, self._report)
         check_programs(cluster, self._search, places, self._report)
         self._report.places = places
         return cluster

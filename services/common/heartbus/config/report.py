@@ -121,15 +121,15 @@ class Report:
         self._errors += 1
         self._add(Level.ERROR, place, message)
 
-    def warning(self, place: Place, message: str) -> None:
-        """Say what is loaded, but not as written."""
-        self._add(Level.WARNING, place, message)
+    def warning(self, place: Place, message: str, *, here: bool = False) -> None:
+        """Say what is loaded, but not as written; ``here``: because of this machine."""
+        self._add(Level.WARNING, place, message, here=here)
 
     def note(self, place: Place, message: str) -> None:
         """Say what is good to know."""
         self._add(Level.NOTE, place, message)
 
-    def _add(self, level: Level, place: Place, message: str) -> None:
+    def _add(self, level: Level, place: Place, message: str, *, here: bool = False) -> None:
         self.opened(place.file)
         # One error must get in even after a thousand warnings, or a refusal would have no words.
         first_error = level is Level.ERROR and self._errors == 1
@@ -143,6 +143,7 @@ class Report:
                 line=place.line,
                 directive=place.directive,
                 message=message,
+                here=here,
             )
         )
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from typing import Final
 
 from heartbus.config.report import shown
-from heartbus.config.values import BadValueError, bad, interface, ipv4, prefix_len
+from heartbus.config.values import BadValueError, bad, integer, interface, ip, ipv4, prefix_len
 from heartbus.model import (
     AddressResource,
     CheckedServicesResource,
@@ -18,6 +19,7 @@ from heartbus.model import (
     SavedRulesResource,
     ScriptResource,
 )
+from heartbus.resource_programs import BUILT_IN
 
 ADDRESS_SCRIPTS: Final = ("IPaddr", "IPaddr2")
 LDIRECTORD_FILE_DEFAULT: Final = "ldirectord.cf"
@@ -27,6 +29,10 @@ Say = Callable[[str], None]
 """Takes a warning about the resource that is being read."""
 
 _BARE_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
+_DELAY = re.compile(r"([0-2]?\d{1,3}|3[0-5]\d\d|3600)(\.\d{1,3})?", re.ASCII)
+_SYNCID = re.compile(r"\d{1,3}", re.ASCII)
+_SERVICE = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+SYNCID_MAX: Final = 255
 _SCRIPT = re.compile(r"[^\s/\x00-\x1f]+")
 
 
@@ -37,7 +43,10 @@ def parse_resource(text: str, say: Say) -> Resource:
         BadValueError: it is none; the text says why and what is allowed.
 
     """
-    script, *arguments = text.split("::")
+    script, colons, rest = text.partition("::")
+    if script == "IPv6addr":
+        return _address6(rest)
+    arguments = rest.split("::") if colons else []
     if _BARE_ADDRESS.match(text):
         return _address(text, say)
     if script in ADDRESS_SCRIPTS:
@@ -52,7 +61,10 @@ def parse_resource(text: str, say: Say) -> Resource:
         if len(arguments) > 1:
             say(f"arguments after {shown(arguments[0])} are left out")
         return CheckedServicesResource(file=arguments[0] if arguments else LDIRECTORD_FILE_DEFAULT)
-    return ScriptResource(script=script_name(script), arguments=tuple(arguments))
+    resource = ScriptResource(script=script_name(script), arguments=tuple(arguments))
+    if script in BUILT_IN:
+        _built_in(resource)
+    return resource
 
 
 def script_name(text: str) -> str:
@@ -90,6 +102,55 @@ def _address(text: str, say: Say) -> AddressResource:
     if rest:
         raise bad(text, "address/prefix, then an interface, then a broadcast address")
     return AddressResource(address=canonical, prefix_len=length, broadcast=broadcast, interface=nic)
+
+
+def _address6(text: str) -> AddressResource:
+    """Return ``address[/prefix[/nic]]`` of IPv6addr; ``::`` in it is part of the address."""
+    address, *parts = text.split("/")
+    if len(parts) > 2:
+        raise bad(text, "IPv6addr::address/prefix/interface")
+    try:
+        canonical = str(IPv6Address(address))
+    except ValueError:
+        raise bad(address, "an IPv6 address such as 2001:db8::110") from None
+    length = integer(parts[0], 1, 128) if parts else 128
+    nic = interface(parts[1]) if len(parts) > 1 else None
+    return AddressResource(address=canonical, prefix_len=length, interface=nic)
+
+
+def _built_in(resource: ScriptResource) -> None:
+    """Refuse arguments that what is built in could only fail with when it is started."""
+    arguments = resource.arguments
+    first = arguments[0] if arguments else ""
+    allowed: str | None = None
+    match resource.script:
+        case "Delay":
+            if not (0 < len(arguments) < 3 and all(_DELAY.fullmatch(a) for a in arguments)):
+                allowed = "Delay::start or Delay::start::stop, each in seconds, 3600 at most"
+        case "LVSSyncDaemonSwap":
+            syncid = arguments[2] if len(arguments) > 2 else "0"
+            known = first in ("master", "backup") and len(arguments) < 4
+            if not (known and _SYNCID.fullmatch(syncid) and int(syncid) <= SYNCID_MAX):
+                allowed = "LVSSyncDaemonSwap::master or ::backup, then ::interface::syncid (0-255)"
+            elif len(arguments) > 1:
+                interface(arguments[1])
+        case "SendArp":
+            address, _slash, nic = first.partition("/")
+            if not nic:
+                allowed = "SendArp::address/interface"
+            else:
+                ipv4(address)
+                interface(nic.partition("/")[0])
+        case "IPsrcaddr":
+            ip(first.partition("/")[0])
+        case "MailTo":
+            if not first or first.startswith("-") or len(arguments) > 2:
+                allowed = "MailTo::address or MailTo::address::subject"
+        case "Xinetd":
+            if not _SERVICE.fullmatch(first) or len(arguments) > 1:
+                allowed = "Xinetd::service, the name of a file of /etc/xinetd.d"
+    if allowed is not None:
+        raise bad(resource.name, allowed)
 
 
 def _nic(text: str, say: Say) -> str:

@@ -1,0 +1,167 @@
+"""Resources as haresources writes them: every form, what is built in, and programs that are not."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from heartbus.cli.config import config
+from heartbus.config.resources import parse_resource
+from heartbus.config.values import BadValueError
+from heartbus.model import (
+    AddressResource,
+    CheckedServicesResource,
+    Resource,
+    SavedRulesResource,
+    ScriptResource,
+)
+from tests.common.config_samples import QUIET, QUIET_HA_CF, directory, loaded, remarks, said
+
+PLAIN = AddressResource(address="192.168.7.110", prefix_len=24)
+ON_ETH1 = AddressResource(address="192.168.7.110", prefix_len=24, interface="eth1")
+BCAST = AddressResource(address="192.168.7.110", prefix_len=24, broadcast="192.168.7.255")
+BOTH = AddressResource(
+    address="192.168.7.110", prefix_len=24, interface="eth1", broadcast="192.168.7.255"
+)
+SIX = AddressResource(address="2001:db8::110", prefix_len=64, interface="eth1")
+
+
+def script(name: str, *arguments: str) -> ScriptResource:
+    return ScriptResource(script=name, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "resource"),
+    [
+        ("192.168.7.110/24", PLAIN),
+        ("IPaddr::192.168.7.110/24", PLAIN),
+        ("IPaddr2::192.168.7.110/24", PLAIN),
+        ("IPaddr::192.168.7.110/255.255.255.0", PLAIN),
+        ("IPaddr::192.168.7.110/24/eth1", ON_ETH1),
+        ("IPaddr::192.168.7.110/24/192.168.7.255", BCAST),
+        ("192.168.7.110/24/eth1/192.168.7.255", BOTH),
+        (
+            "IPv6addr::2001:db8::110/64/eth1",
+            AddressResource(address="2001:db8::110", prefix_len=64, interface="eth1"),
+        ),
+        ("IPv6addr::2001:DB8:0:0::110", AddressResource(address="2001:db8::110", prefix_len=128)),
+        ("ipvsadm", SavedRulesResource()),
+        ("ldirectord::www.cf", CheckedServicesResource(file="www.cf")),
+        ("LVSSyncDaemonSwap::master", script("LVSSyncDaemonSwap", "master")),
+        ("LVSSyncDaemonSwap::backup::eth1::7", script("LVSSyncDaemonSwap", "backup", "eth1", "7")),
+        ("IPsrcaddr::192.168.7.110", script("IPsrcaddr", "192.168.7.110")),
+        ("SendArp::192.168.7.110/eth0", script("SendArp", "192.168.7.110/eth0")),
+        ("Delay::3::0.5", script("Delay", "3", "0.5")),
+        ("MailTo::root@localhost::web", script("MailTo", "root@localhost", "web")),
+        ("Xinetd::telnet", script("Xinetd", "telnet")),
+        ("Filesystem::/dev/drbd0::/srv::ext3", script("Filesystem", "/dev/drbd0", "/srv", "ext3")),
+        ("ocf:heartbeat:Dummy::state=/run/x", script("ocf:heartbeat:Dummy", "state=/run/x")),
+        ("systemd:nginx", script("systemd:nginx")),
+        ("telnet", script("telnet")),
+    ],
+)
+def test_every_form_of_haresources_is_read(text: str, resource: Resource) -> None:
+    said: list[str] = []
+    assert parse_resource(text, said.append) == resource
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "IPv6addr::192.168.7.110/24",
+        "IPv6addr::2001:db8::110/129",
+        "IPv6addr::",
+        "LVSSyncDaemonSwap",
+        "LVSSyncDaemonSwap::primary",
+        "LVSSyncDaemonSwap::master::eth0::256",
+        "LVSSyncDaemonSwap::master::eth0 x",
+        "Delay",
+        "Delay::soon",
+        "Delay::3601",
+        "Delay::1::2::3",
+        "SendArp::192.168.7.110",
+        "SendArp::host/eth0",
+        "IPsrcaddr",
+        "IPsrcaddr::host",
+        "MailTo",
+        "MailTo::-f",
+        "Xinetd",
+        "Xinetd::../passwd",
+    ],
+)
+def test_arguments_that_could_only_fail_later_are_refused(text: str) -> None:
+    with pytest.raises(BadValueError, match=r"(?s)allowed is"):
+        parse_resource(text, lambda _: None)
+
+
+# --- programs that are missing -------------------------------------------------------------------
+
+
+def files(resources: str, **more: str) -> dict[str, str | bytes | Path]:
+    line = f"linuxha1 192.168.7.110/24 {resources}\n"
+    return {**QUIET, "haresources": f"# one group\n{line}", **more}
+
+
+def test_a_missing_program_is_a_warning_with_line_and_all_that_was_tried(tmp_path: Path) -> None:
+    (warning,) = remarks(tmp_path, files("nowhere"))
+    root = tmp_path / "no-such-root"
+    assert warning == (
+        "warning haresources:2: nowhere: no program of this name here; tried"
+        f" resource.d/nowhere (no such file), {root}/etc/ha.d/resource.d/nowhere (no such file),"
+        f" {root}/etc/init.d/nowhere (no such file), {root}/etc/rc.d/init.d/nowhere (no such file),"
+        " systemd unit nowhere.service (systemd does not run here),"
+        f" {root}/usr/lib/ocf/resource.d (no OCF agents here); a director without it goes on with"
+        " the rest of the group, as Heartbeat 1.0 did"
+    )
+
+
+def test_a_script_that_is_not_executable_is_told(tmp_path: Path) -> None:
+    (warning,) = remarks(tmp_path, files("mine", **{"resource.d/mine": "#!/bin/sh\n"}))
+    assert "tried resource.d/mine (not executable)" in warning
+
+
+def test_a_script_of_the_name_of_what_is_built_in_is_said_not_to_be_called(tmp_path: Path) -> None:
+    place = directory(tmp_path, files("Delay::1", **{"resource.d/Delay": "#!/bin/sh\n"}))
+    (note,) = said(loaded(place).diagnostics, place)
+    assert note == (
+        "note haresources:2: Delay::1: built into heartbus; resource.d/Delay is not called;"
+        " lsb:Delay would call it"
+    )
+
+
+@pytest.mark.parametrize(("node", "code"), [("linuxha1", 2), ("LINUXHA2", 2), ("laptop", 0)])
+def test_on_a_director_itself_a_missing_program_is_refused(
+    tmp_path: Path, node: str, code: int
+) -> None:
+    place = directory(tmp_path, files("nowhere-at-all"))
+    done = CliRunner().invoke(config, ["check", str(place), "--node", node, "--json"])
+    assert done.exit_code == code
+    document = json.loads(done.output)
+    assert document["usable"] is (code == 0)
+    (remark,) = [r for r in document["remarks"] if r["directive"] == "nowhere-at-all"]
+    assert (remark["level"], remark["line"]) == ("error" if code else "warning", 2)
+
+
+def test_which_director_this_is_comes_from_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = os.uname().nodename.lower()
+    ha_cf = QUIET_HA_CF.replace("linuxha1", name) + "realtime off\n"
+    content = {**files("nowhere-at-all"), "ha.cf": ha_cf, "haresources": f"{name} nowhere-at-all\n"}
+    monkeypatch.delenv("HEARTBUS_NODE", raising=False)
+    place = str(directory(tmp_path, content))
+    assert CliRunner().invoke(config, ["check", place]).exit_code == 2
+
+
+def test_a_group_key_that_is_there_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    lines = "linuxha1 192.168.7.110/24\nlinuxha2 192.168.7.110/24\n"
+    told = remarks(tmp_path, {**QUIET, "haresources": lines})
+    assert any(
+        line.startswith("error haresources:2:") and "'192.168.7.110/24' of line 1 again" in line
+        for line in told
+    )
