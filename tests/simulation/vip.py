@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, assert_never
 
-from heartbus.events import VipState
+from heartbus.events import HoldStatus, VipState
 from heartbus.model import AddressResource
 from heartbus_vip.actions import (
     AbortScript,
     Action,
     Announce,
     CallScript,
+    FenceSelf,
     PutAddress,
     RemoveAddress,
     Tell,
@@ -149,6 +150,8 @@ class VipProcess:
                 self._host.remove_address(action.group)
             case CallScript():
                 self._call(action)
+            case FenceSelf():
+                raise AssertionError("nothing of the simulation asks for it")
             case AbortScript() | Announce() | Tell():
                 pass  # its answer is ignored by its step; the others are for observers
             case _:
@@ -179,7 +182,12 @@ class VipProcess:
     def _call(self, call: CallScript) -> None:
         result, takes_s = ScriptResult(end=ScriptEnd.EXITED), SCRIPT_S
         if call.verb is Verb.STATUS:
-            result, takes_s = ScriptResult(end=ScriptEnd.EXITED, output="stopped"), SCRIPT_S / 4
+            held = any(
+                g.name == call.group and g.status is HoldStatus.HELD
+                for g in self._holder.state().groups
+            )
+            words = "running" if held else "stopped"
+            result, takes_s = ScriptResult(end=ScriptEnd.EXITED, output=words), SCRIPT_S / 4
         elif call.verb is Verb.START and self._host.starts_fail:
             self._cluster.counts["start refused"] += 1
             result = ScriptResult(end=ScriptEnd.EXITED, code=1)

@@ -13,7 +13,7 @@ import pytest
 
 from heartbus.model import ScriptResource
 from heartbus_vip.resource import ScriptEnd, ScriptResult, Verb
-from heartbus_vip.scripts import OUTPUT_BYTES_MAX, find_script, run_script
+from heartbus_vip.scripts import OUTPUT_BYTES_MAX, Programs
 
 
 def script(directory: Path, body: str, *, name: str = "demo", mode: int = 0o755) -> Path:
@@ -26,11 +26,9 @@ def script(directory: Path, body: str, *, name: str = "demo", mode: int = 0o755)
 async def call(
     directory: Path, *arguments: str, verb: Verb = Verb.START, timeout_s: float = 10.0
 ) -> ScriptResult:
-    return await run_script(
-        ScriptResource(script="demo", arguments=arguments),
-        verb,
-        directories=(str(directory),),
-        timeout_s=timeout_s,
+    programs = Programs((str(directory),), root=str(directory))
+    return await programs.call(
+        ScriptResource(script="demo", arguments=arguments), verb, timeout_s=timeout_s
     )
 
 
@@ -57,24 +55,6 @@ def gone(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return stat.rpartition(")")[2].split()[0] == "Z"  # its new parent has not looked yet
-
-
-def test_the_first_executable_file_of_the_path_is_taken(tmp_path: Path) -> None:
-    first, second, third = (tmp_path / name for name in "abc")
-    for directory in (first, second, third):
-        directory.mkdir()
-    (first / "demo").mkdir()
-    script(second, "", mode=0o644)
-    wanted = script(third, "")
-    found, _ = find_script("demo", [str(first), str(second), str(third)])
-    assert found == wanted
-
-
-def test_a_script_that_is_nowhere_tells_what_was_tried(tmp_path: Path) -> None:
-    script(tmp_path, "", mode=0o644)
-    found, tried = find_script("demo", [str(tmp_path / "no"), str(tmp_path)])
-    assert found is None
-    assert tried == f"{tmp_path}/no/demo (no such file), {tmp_path}/demo (not executable)"
 
 
 async def test_a_script_gets_its_arguments_and_the_verb_last(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What the holder wants done: frozen values that the shell carries out, in order.
 
 Sans-I/O. An action with a ``step`` is answered with that number (``address_put``, ``put_stalled``,
-``script_finished``); the holder ignores answers to steps that it has given up meanwhile.
+``script_finished``, ``fence_ended``); the holder ignores answers to steps that it has given up.
 """
 
 from __future__ import annotations
@@ -60,6 +60,14 @@ class AbortScript:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FenceSelf:
+    """Have this director turned off: a resource cannot be stopped here. Answered if that fails."""
+
+    group: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tell:
     """Publish an event; ``cause`` is the id of the grant behind it."""
 
@@ -67,4 +75,4 @@ class Tell:
     cause: str | None
 
 
-Action = PutAddress | RemoveAddress | Announce | CallScript | AbortScript | Tell
+Action = PutAddress | RemoveAddress | Announce | CallScript | AbortScript | FenceSelf | Tell

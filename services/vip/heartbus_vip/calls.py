@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import structlog
 
+from heartbus.resource_programs import BUILT_IN
 from heartbus_vip.actions import CallScript
-from heartbus_vip.resource import ScriptEnd, ScriptResult
-from heartbus_vip.scripts import run_script
+from heartbus_vip.builtin import BuiltIns
+from heartbus_vip.resource import ScriptEnd, ScriptResult, Verb
+from heartbus_vip.scripts import Programs
 
 LOGGED_CHARS_MAX = 1000
 
@@ -17,20 +19,21 @@ LOGGED_CHARS_MAX = 1000
 class ScriptCalls:
     """Runs calls as tasks of ``tasks``, so that refreshes go on meanwhile.
 
-    ``ended(call, result)`` is called for each call that was not aborted. ``directories`` are
-    searched for scripts in order.
+    ``ended(call, result)`` is called for each call that was not aborted.
     """
 
     def __init__(
         self,
         *,
         tasks: asyncio.TaskGroup,
-        directories: tuple[str, ...],
+        programs: Programs,
+        built_ins: BuiltIns,
         timeout_s: float,
         ended: Callable[[CallScript, ScriptResult], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self._tasks, self._directories, self._timeout_s = tasks, directories, timeout_s
+        self._tasks, self._programs, self._built_ins = tasks, programs, built_ins
+        self._timeout_s = timeout_s
         self._ended, self._log = ended, log
         self._running: dict[str, set[asyncio.Task[None]]] = {}
         self._missing: set[str] = set()
@@ -50,21 +53,23 @@ class ScriptCalls:
     async def _run(self, call: CallScript, before: frozenset[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)
-        result = await run_script(
-            call.script, call.verb, directories=self._directories, timeout_s=self._timeout_s
-        )
+        doer = self._built_ins if call.script.script in BUILT_IN else self._programs
+        result = await doer.call(call.script, call.verb, timeout_s=self._timeout_s)
         self._note(call, result)
         self._ended(call, result)
 
     def _note(self, call: CallScript, result: ScriptResult) -> None:
         if result.end is not ScriptEnd.MISSING:
-            self._log.info(
+            quiet = call.verb is Verb.STATUS and result.trouble is None
+            say = self._log.debug if quiet else self._log.info
+            say(
                 "script.called",
                 script=call.script.name,
                 verb=str(call.verb),
                 end=result.end.value,
                 code=result.code,
                 output=result.output[-LOGGED_CHARS_MAX:],
+                detail=result.detail,
             )
         elif call.script.script not in self._missing:
             self._missing.add(call.script.script)

@@ -28,52 +28,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from heartbus.events import (
-    HeldGroup,
     HoldStatus,
     Lease,
+    ResourceStatus,
     VipAcquired,
     VipFailed,
     VipReleased,
     VipState,
 )
-from heartbus.model import AddressResource, Resource, ResourceGroup, ScriptResource, VipSettings
+from heartbus.model import (
+    AddressResource,
+    ResourceGroup,
+    ScriptResource,
+    StopFailure,
+    VipSettings,
+)
 from heartbus_vip.actions import (
     AbortScript,
     Action,
     Announce,
     CallScript,
+    FenceSelf,
     PutAddress,
     RemoveAddress,
     Tell,
 )
+from heartbus_vip.group import Group
+from heartbus_vip.monitor import Monitor
 from heartbus_vip.news import LeaseBook, LeaseNews
-from heartbus_vip.resource import ScriptResult, Verb
+from heartbus_vip.resource import ScriptEnd, ScriptResult, Verb
+from heartbus_vip.stopping import Next, Stopping
 
 STOP_S_MAX: Final = 10.0
 """A clean stop of the process takes no longer than this, whatever the scripts do."""
-
-
-@dataclass(slots=True)
-class _Group:
-    spec: ResourceGroup
-    status: HoldStatus = HoldStatus.RELEASED
-    lease: Lease | None = None
-    epoch: int = 0
-    cause: str | None = None
-    reason: str = ""
-    failure: str | None = None
-    began_s: float = 0.0
-    lease_ends_s: float = 0.0
-    todo: list[Resource] = field(default_factory=list)
-    step: int = 0
-    called: CallScript | None = None
-    installed: set[AddressResource] = field(default_factory=set)
-    missing_since_s: dict[AddressResource, float] = field(default_factory=dict)
-    left_over: bool = False
 
 
 class Holder:
@@ -98,8 +88,9 @@ class Holder:
         self._book = LeaseBook()
         self._stop_ends_s: float | None = None
         self._groups = {
-            spec.name: _Group(
+            spec.name: Group(
                 spec=spec,
+                monitor=Monitor(spec.resources, settings.resources),
                 installed={a for a in spec.addresses if a in present},
                 left_over=spec.name in left_over or any(a in present for a in spec.addresses),
             )
@@ -133,6 +124,10 @@ class Holder:
             self._follow_lease(group, actions, now_s=now_s)
             if group.status is HoldStatus.STOPPING:
                 self._bound_stop(group, actions, now_s=now_s)
+            if group.status is HoldStatus.STOPPING:
+                self._stop_again(group, actions, now_s=now_s)
+            if group.status is HoldStatus.HELD:
+                self._ask_for_state(group, actions, now_s=now_s)
         self._check()
         return actions
 
@@ -188,18 +183,34 @@ class Holder:
         if call is None or step != call.step:
             return actions
         state.called = None
-        if call.verb is Verb.STATUS and not result.says_held:
+        if state.status is HoldStatus.HELD:
+            self._watched(state, call.script, result, actions, now_s=now_s)
+        elif state.status is HoldStatus.STOPPING:
+            self._stop_answered(state, call, result, actions, now_s=now_s)
+        elif call.verb is Verb.STATUS and not result.says_held:
             self._call(state, call.script, Verb.START, actions)
         elif call.verb is Verb.START and result.problem is not None:
+            state.note(call.script, ResourceStatus.FAILED, f"start: {result.problem}")
             self._fail(state, call.script.name, f"start: {result.problem}", actions, now_s=now_s)
         else:
-            if call.verb is Verb.STOP and result.problem is not None:
-                self._tell_failure(state, call.script.name, f"stop: {result.problem}", actions)
+            missing = result.end is ScriptEnd.MISSING
+            status = ResourceStatus.UNWATCHED if missing else ResourceStatus.RUNNING
+            state.note(call.script, status, result.detail)
             state.todo.pop(0)
-            if call.verb is Verb.STOP:
-                self._stop_next(state, actions, now_s=now_s)
-            else:
-                self._start_next(state, actions, now_s=now_s)
+            self._start_next(state, actions, now_s=now_s)
+        return actions
+
+    def fence_ended(
+        self, group: str, step: int, *, problem: str | None, now_s: float
+    ) -> list[Action]:
+        """Answer to FenceSelf, for as long as we are there to give one."""
+        state, actions = self._groups[group], self.deadline_passed(now_s=now_s)
+        if step != state.step or state.status is not HoldStatus.STOPPING:
+            return actions
+        if problem is not None:
+            self._tell_failure(state, state.todo[0].name, f"fence: {problem}", actions)
+        state.todo.pop(0)
+        self._stop_next(state, actions, now_s=now_s)
         return actions
 
     def removal_failed(self, group: str, address: AddressResource, problem: str) -> list[Action]:
@@ -231,7 +242,7 @@ class Holder:
             return result
         for group in self._groups.values():
             lease = self._book.standing(group.spec.name, now_s=now_s)
-            if lease is None or group.status not in (HoldStatus.STARTING, HoldStatus.HELD):
+            if lease is None or not group.running:
                 continue
             lifetime_s = self._lifetime_s(lease, now_s=now_s)
             result.extend((a, lifetime_s) for a in group.spec.addresses if a in group.installed)
@@ -241,19 +252,13 @@ class Holder:
         """Return the snapshot to publish."""
         return VipState(
             stopping=self._stop_ends_s is not None,
-            groups=tuple(
-                HeldGroup(
-                    name=group.spec.name,
-                    status=group.status,
-                    epoch=group.epoch,
-                    addresses=tuple(
-                        a.address for a in group.spec.addresses if a in group.installed
-                    ),
-                    reason=group.reason,
-                )
-                for group in self._groups.values()
-            ),
+            groups=tuple(group.view() for group in self._groups.values()),
         )
+
+    @property
+    def spoken(self) -> bool:
+        """Whether membership was heard: before, nobody knows what is to be held."""
+        return self._book.spoken
 
     @property
     def started_groups(self) -> frozenset[str]:
@@ -270,7 +275,11 @@ class Holder:
         for group in self._groups.values():
             if group.lease is not None:
                 deadlines.append(group.lease.deadline_monotonic_s)
+            if group.status is HoldStatus.HELD and group.called is None:
+                deadlines.extend(filter(None, (group.monitor.next_deadline_s,)))
             if group.status is HoldStatus.STOPPING:
+                if group.stopping is not None and group.stopping.again_s is not None:
+                    deadlines.append(group.stopping.again_s)
                 if group.installed:
                     deadlines.append(group.lease_ends_s)
                 if self._stop_ends_s is not None:
@@ -279,13 +288,13 @@ class Holder:
 
     # --- transitions -----------------------------------------------------------------------------
 
-    def _follow_lease(self, group: _Group, actions: list[Action], *, now_s: float) -> None:
+    def _follow_lease(self, group: Group, actions: list[Action], *, now_s: float) -> None:
         lease = self._book.standing(group.spec.name, now_s=now_s)
         before, group.lease = group.lease, lease
         if lease is not None:
             group.lease_ends_s = lease.deadline_monotonic_s
         if self._stop_ends_s is not None:
-            if group.status in (HoldStatus.STARTING, HoldStatus.HELD):
+            if group.running:
                 self._stop(group, "clean stop of this process", actions, now_s=now_s)
             return
         if lease is None:
@@ -296,15 +305,15 @@ class Holder:
         elif group.status is HoldStatus.FAILED:
             if before is None or lease.epoch != group.epoch:
                 self._start(group, lease, actions, now_s=now_s)
-        elif group.status in (HoldStatus.STARTING, HoldStatus.HELD):
+        elif group.running:
             if lease.epoch > group.epoch:  # somebody else held it too: tell the network again
                 actions.extend(
                     Announce(address=a) for a in group.spec.addresses if a in group.installed
                 )
             group.epoch, group.cause = lease.epoch, lease.cause
 
-    def _without_lease(self, group: _Group, actions: list[Action], *, now_s: float) -> None:
-        if group.status in (HoldStatus.STARTING, HoldStatus.HELD):
+    def _without_lease(self, group: Group, actions: list[Action], *, now_s: float) -> None:
+        if group.running:
             expired = now_s >= group.lease_ends_s
             reason = "the lease has expired" if expired else "the lease was revoked"
             self._stop(group, reason, actions, now_s=now_s)
@@ -314,14 +323,14 @@ class Holder:
             group.lease_ends_s = now_s
             self._stop(group, "left over from an earlier life", actions, now_s=now_s)
 
-    def _start(self, group: _Group, lease: Lease, actions: list[Action], *, now_s: float) -> None:
+    def _start(self, group: Group, lease: Lease, actions: list[Action], *, now_s: float) -> None:
         group.status = HoldStatus.STARTING
         group.epoch, group.cause = lease.epoch, lease.cause
         group.began_s, group.reason, group.failure, group.left_over = now_s, "", None, False
         group.todo = list(group.spec.resources)
         self._start_next(group, actions, now_s=now_s)
 
-    def _start_next(self, group: _Group, actions: list[Action], *, now_s: float) -> None:
+    def _start_next(self, group: Group, actions: list[Action], *, now_s: float) -> None:
         while group.todo:
             resource = group.todo[0]
             if isinstance(resource, AddressResource):
@@ -343,6 +352,7 @@ class Holder:
                 return
             group.todo.pop(0)  # virtual services are kept warm everywhere: nothing to start
         group.status, group.missing_since_s = HoldStatus.HELD, {}
+        group.monitor.begin(now_s=now_s)
         event = VipAcquired(
             group=group.spec.name,
             director=self._node,
@@ -352,11 +362,12 @@ class Holder:
         )
         actions.append(Tell(event=event, cause=group.cause))
 
-    def _stop(self, group: _Group, reason: str, actions: list[Action], *, now_s: float) -> None:
+    def _stop(self, group: Group, reason: str, actions: list[Action], *, now_s: float) -> None:
         if group.called is not None:
             actions.append(AbortScript(group=group.spec.name))
             group.called = None
         group.status = HoldStatus.STOPPING
+        group.monitor.end()
         group.reason, group.left_over = reason, False
         group.todo = list(reversed(group.spec.resources))
         group.step += 1
@@ -364,10 +375,12 @@ class Holder:
             self._remove_all(group, actions)
         self._stop_next(group, actions, now_s=now_s)
 
-    def _stop_next(self, group: _Group, actions: list[Action], *, now_s: float) -> None:
+    def _stop_next(self, group: Group, actions: list[Action], *, now_s: float) -> None:
+        group.stopping = None
         while group.todo:
             resource = group.todo[0]
             if isinstance(resource, ScriptResource):
+                group.stopping = Stopping(began_s=now_s, may_run=group.may_run(resource))
                 self._call(group, resource, Verb.STOP, actions)
                 return
             group.todo.pop(0)
@@ -387,7 +400,7 @@ class Holder:
             actions.append(Tell(event=event, cause=group.cause))
         self._follow_lease(group, actions, now_s=now_s)
 
-    def _bound_stop(self, group: _Group, actions: list[Action], *, now_s: float) -> None:
+    def _bound_stop(self, group: Group, actions: list[Action], *, now_s: float) -> None:
         if now_s >= group.lease_ends_s:
             self._remove_all(group, actions)
         if self._stop_ends_s is not None and now_s >= self._stop_ends_s:
@@ -396,39 +409,113 @@ class Holder:
                 group.called = None
             for resource in group.todo:
                 if isinstance(resource, ScriptResource):
+                    group.note(resource, ResourceStatus.FAILED, "stop: not done in time")
                     problem = "stop: not done in the time that a clean stop may take"
                     self._tell_failure(group, resource.name, problem, actions)
             self._remove_all(group, actions)
             group.todo = []
             self._stop_next(group, actions, now_s=now_s)
 
+    # --- scripts that are watched, and that do not stop ------------------------------------------
+
+    def _ask_for_state(self, group: Group, actions: list[Action], *, now_s: float) -> None:
+        script = group.monitor.due(now_s=now_s) if group.called is None else None
+        if script is not None:
+            self._call(group, script, Verb.STATUS, actions)
+
+    def _watched(
+        self,
+        group: Group,
+        script: ScriptResource,
+        result: ScriptResult,
+        actions: list[Action],
+        *,
+        now_s: float,
+    ) -> None:
+        watched = group.monitor.answered(script, result, now_s=now_s)
+        group.note(script, watched.status, watched.reason)
+        if watched.lost is not None:
+            self._fail(group, script.name, watched.lost, actions, now_s=now_s)
+
+    def _stop_answered(
+        self,
+        group: Group,
+        call: CallScript,
+        result: ScriptResult,
+        actions: list[Action],
+        *,
+        now_s: float,
+    ) -> None:
+        stopping, settings = group.stopping, self._settings.resources
+        assert stopping is not None
+        follows = stopping.answered(
+            call.verb,
+            result,
+            settings=settings,
+            script_timeout_s=self._settings.script_timeout_s,
+            now_s=now_s,
+        )
+        complaint = "" if stopping.problem is None else f"stop: {stopping.problem}"
+        if follows is Next.ASK:
+            self._call(group, call.script, Verb.STATUS, actions)
+            return
+        if follows is Next.WAIT:
+            group.note(call.script, ResourceStatus.STOPPING, f"{complaint}; tried again")
+            return
+        status = ResourceStatus.STOPPED
+        if follows is Next.GIVE_UP:
+            complaint += f"; tried {stopping.tries} times, it may still run here"
+            status = ResourceStatus.FAILED
+            self._tell_failure(group, call.script.name, complaint, actions)
+        group.note(call.script, status, complaint)
+        fenced = settings.on_stop_failure is StopFailure.FENCE and self._stop_ends_s is None
+        if follows is Next.GIVE_UP and fenced:
+            group.step += 1
+            actions.append(FenceSelf(group=group.spec.name, step=group.step))
+            return
+        group.todo.pop(0)
+        self._stop_next(group, actions, now_s=now_s)
+
+    def _stop_again(self, group: Group, actions: list[Action], *, now_s: float) -> None:
+        stopping = group.stopping
+        if stopping is None or stopping.again_s is None or now_s < stopping.again_s:
+            return
+        stopping.again_s = None
+        script = group.todo[0]
+        assert isinstance(script, ScriptResource)
+        self._call(group, script, Verb.STOP, actions)
+
     # --- one step --------------------------------------------------------------------------------
 
     def _call(
-        self, group: _Group, script: ScriptResource, verb: Verb, actions: list[Action]
+        self, group: Group, script: ScriptResource, verb: Verb, actions: list[Action]
     ) -> None:
         group.step += 1
+        if group.status is HoldStatus.STARTING:
+            group.note(script, ResourceStatus.STARTING)
+        elif verb is Verb.STOP:
+            group.note(script, ResourceStatus.STOPPING)
         group.called = CallScript(group=group.spec.name, step=group.step, script=script, verb=verb)
         actions.append(group.called)
 
-    def _remove_all(self, group: _Group, actions: list[Action]) -> None:
+    def _remove_all(self, group: Group, actions: list[Action]) -> None:
         for address in reversed(group.spec.addresses):
             if address in group.installed:
                 self._remove(group, address, actions)
 
-    def _remove(self, group: _Group, address: AddressResource, actions: list[Action]) -> None:
+    def _remove(self, group: Group, address: AddressResource, actions: list[Action]) -> None:
         group.installed.discard(address)
         actions.append(RemoveAddress(group=group.spec.name, address=address))
 
     def _fail(
-        self, group: _Group, resource: str, problem: str, actions: list[Action], *, now_s: float
+        self, group: Group, resource: str, problem: str, actions: list[Action], *, now_s: float
     ) -> None:
         self._tell_failure(group, resource, problem, actions)
         group.failure = f"{resource}: {problem}"
         self._stop(group, group.failure, actions, now_s=now_s)
 
     def _tell_failure(
-        self, group: _Group, resource: str, problem: str, actions: list[Action]
+        self, group: Group, resource: str, problem: str, actions: list[Action]
     ) -> None:
         event = VipFailed(
             group=group.spec.name,
@@ -445,10 +532,8 @@ class Holder:
 
     def _check(self) -> None:
         for group in self._groups.values():
-            running = group.status in (HoldStatus.STARTING, HoldStatus.HELD)
+            running = group.running
             assert not running or group.lease is not None, group
             assert not (group.status is HoldStatus.FAILED and group.installed), group
-            assert group.called is None or group.status in (
-                HoldStatus.STARTING,
-                HoldStatus.STOPPING,
-            ), group
+            busy = (HoldStatus.STARTING, HoldStatus.HELD, HoldStatus.STOPPING)
+            assert group.called is None or group.status in busy, group

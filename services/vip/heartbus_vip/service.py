@@ -30,19 +30,25 @@ from heartbus_vip.actions import (
     Action,
     Announce,
     CallScript,
+    FenceSelf,
     PutAddress,
     RemoveAddress,
     Tell,
 )
 from heartbus_vip.address import AddressTable, StalledError
-from heartbus_vip.announce import Announcer
+from heartbus_vip.announce import AnnounceError, Announcer
+from heartbus_vip.builtin import Announce as SendArp
+from heartbus_vip.builtin import BuiltIns
 from heartbus_vip.calls import ScriptCalls
+from heartbus_vip.frames import ArpForm
 from heartbus_vip.holder import Holder
 from heartbus_vip.leases import LEASE_FILE, LeaseFile, boot_id
 from heartbus_vip.marks import StartedMarks
 from heartbus_vip.network import SIMILAR_LINES_S, Network
 from heartbus_vip.news import LeaseNews
 from heartbus_vip.resource import ScriptResult
+from heartbus_vip.scripts import Programs
+from heartbus_vip.self_fence import fence_self
 from heartbus_vip.watch import FileWatch
 
 Inbound = MembershipState | GroupGranted | GroupRevoked
@@ -65,7 +71,9 @@ class VipService:
         network: Network,
         log: structlog.typing.FilteringBoundLogger,
         clock: Callable[[], float] = time.monotonic,
+        send_arp: SendArp | None = None,
     ) -> None:
+        self._send_arp = send_arp or _no_arp
         self._node, self._cluster, self._bus, self._log = node, cluster, bus, log
         self._network, self._clock = network, clock
         self._boot_id = boot_id()
@@ -123,9 +131,11 @@ class VipService:
 
     async def _run(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             self._scripts = ScriptCalls(
                 tasks=tasks,
-                directories=self._cluster.resource_path,
+                programs=Programs(self._cluster.resource_path),
+                built_ins=BuiltIns(node=self._node, announce=self._send_arp),
                 timeout_s=self._cluster.vip.script_timeout_s,
                 ended=self._script_ended,
                 log=self._log,
@@ -248,6 +258,8 @@ class VipService:
                 self._scripts.start(action)
             case AbortScript():
                 self._scripts.abort(action.group)
+            case FenceSelf():
+                self._tasks.create_task(self._fence(action))
             case Tell():
                 self._bus.publish(action.event, cause=action.cause)
             case _:
@@ -282,6 +294,18 @@ class VipService:
         self._tell_changes()
         self._changed.set()
 
+    async def _fence(self, action: FenceSelf) -> None:
+        self._log.error("self.fencing", group=action.group)
+        own = [f for f in self._cluster.membership.fences if f.director == self._node]
+        problem = await fence_self(own)
+        self._carry_out(
+            self._holder.fence_ended(
+                action.group, action.step, problem=problem, now_s=self._clock()
+            )
+        )
+        self._tell_changes()
+        self._changed.set()
+
     # --- telling ---------------------------------------------------------------------------------
 
     def _mark_started(self) -> None:
@@ -307,6 +331,10 @@ class VipService:
             self._log.warning(event, reason=reason, similar=held_back)
 
 
+def _no_arp(address: str, interface: str) -> str | None:
+    return f"cannot announce {address} on {interface}: no socket"
+
+
 async def vip(context: Context) -> None:
     """Run the service in the frame of a process.
 
@@ -323,6 +351,14 @@ async def vip(context: Context) -> None:
         raise MachineError(
             f"cannot send gratuitous ARP: CAP_NET_RAW is missing; {PRIVILEGE_ADVICE}"
         ) from error
+
+    def send_arp(address: str, interface: str) -> str | None:
+        try:
+            announcer.announce(address=address, interface=interface, form=ArpForm.REQUEST)
+        except (AnnounceError, ValueError) as error:
+            return str(error)
+        return None
+
     service = VipService(
         node=context.node,
         cluster=context.cluster,
@@ -332,5 +368,6 @@ async def vip(context: Context) -> None:
             addresses=table, announcer=announcer, settings=context.cluster.vip, log=context.log
         ),
         log=context.log,
+        send_arp=send_arp,
     )
     await service.run(stopping=context.stopping, ready=context.ready)
