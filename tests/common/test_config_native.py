@@ -324,7 +324,7 @@ GROUP = '[[groups]]\nname = "g"\npreferred = "a"\n'
             "[vip]\nlifetme = 3\n",
             1,
             "vip.lifetme: unknown key; allowed is lifetime, announce_count, announce_refresh,"
-            " refresh, announce_spacing, script_timeout; did you mean lifetime?",
+            " refresh, announce_spacing, script_timeout, resources; did you mean lifetime?",
         ),
         (
             "[vip]\nlifetime = 0.5\n",

@@ -29,7 +29,6 @@ from tests.common.config_samples import EXAMPLES, classic_files, directory, load
 ROOT = EXAMPLES.parent
 EVERY_TABLE = """\
 cluster = {}
-vip = {}
 bus = {}
 directors = [{ name = "a" }, { name = "b" }]
 witnesses = [{ name = "c" }]
@@ -46,6 +45,13 @@ links = [
   { kind = "serial", device = "/dev/ttyS0" },
 ]
 authentication = { signing_key = 1, keys = [{ id = 1, secret = "x" }] }
+[vip]
+lifetime = 3
+[[vip.resources.hooks]]
+command = "/bin/true"
+[[vip.resources.trackers]]
+kind = "interface"
+target = "eth0"
 [[virtual_services]]
 address = "10.0.0.1:80"
 fallback = { address = "127.0.0.1:80" }
@@ -219,9 +225,9 @@ def test_converted_files_fit_the_schema(tmp_path: Path) -> None:
         ('name = "a"', "name = 5"),
         ('kind = "bcast"', 'kind = "bcats"'),
         ("signing_key = 1", "signing_key = 16"),
-        ("vip = {}", "vip = { lifetime = 0 }"),
-        ("vip = {}", 'vip = { refresh = "3 s" }'),
-        ("vip = {}", "vip = { refesh = 3 }"),
+        ("lifetime = 3", "lifetime = 0"),
+        ("lifetime = 3", 'refresh = "3 s"'),
+        ("lifetime = 3", "refesh = 3"),
         ('preferred = "a", ', ""),
     ],
 )

@@ -10,14 +10,20 @@ import pytest
 from click.testing import CliRunner
 
 from heartbus.cli.config import config
+from heartbus.config import ConfigError, load
 from heartbus.config.resources import parse_resource
 from heartbus.config.values import BadValueError
 from heartbus.model import (
     AddressResource,
     CheckedServicesResource,
+    Hook,
     Resource,
+    ResourceSettings,
     SavedRulesResource,
     ScriptResource,
+    StopFailure,
+    Tracker,
+    TrackKind,
 )
 from tests.common.config_samples import QUIET, QUIET_HA_CF, directory, loaded, remarks, said
 
@@ -165,3 +171,116 @@ def test_a_group_key_that_is_there_twice_is_refused_with_both_lines(tmp_path: Pa
         line.startswith("error haresources:2:") and "'192.168.7.110/24' of line 1 again" in line
         for line in told
     )
+
+
+# --- [vip.resources] -----------------------------------------------------------------------------
+
+NATIVE = """\
+directors = [{ name = "a" }, { name = "b" }]
+groups = [{ name = "www", preferred = "a", resources = ["192.168.7.110/24"] }]
+[membership]
+links = [{ kind = "bcast", interface = "eth1" }]
+authentication = { signing_key = 1, keys = [{ id = 1, secret = "a-secret-of-sixteen-or-more" }] }
+"""
+
+
+def native(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "heartbus.toml"
+    file.write_text(NATIVE + text)
+    file.chmod(0o600)
+    return file
+
+
+def test_all_settings_of_resources_are_read(tmp_path: Path) -> None:
+    text = """\
+[[membership.fences]]
+director = "a"
+command = "/bin/true"
+[[membership.fences]]
+director = "b"
+command = "/bin/true"
+[vip.resources]
+monitor_interval = 0
+monitor_fall = 3
+stop_retries = 0
+stop_retry = "100ms"
+on_stop_failure = "fence"
+hooks = [{ command = "/bin/notify", timeout = 2, groups = ["www"] }]
+[[vip.resources.trackers]]
+kind = "interface"
+target = "eth0"
+[[vip.resources.trackers]]
+kind = "script"
+target = "/bin/check"
+name = "way out"
+weight = -20
+interval = 5
+timeout = 1
+rise = 2
+fall = 3
+groups = ["www"]
+[[vip.resources.trackers]]
+kind = "process"
+target = "nginx"
+quorum = 2
+[[vip.resources.trackers]]
+kind = "file"
+target = "/run/weight"
+weight = 1
+"""
+    read = load(str(native(tmp_path, text)), root=str(tmp_path)).cluster.vip.resources
+    assert read == ResourceSettings(
+        monitor_interval_s=0,
+        monitor_fall=3,
+        stop_retries=0,
+        stop_retry_s=0.1,
+        on_stop_failure=StopFailure.FENCE,
+        hooks=(Hook(command="/bin/notify", timeout_s=2, groups=("www",)),),
+        trackers=(
+            Tracker(name="interface:eth0", kind=TrackKind.INTERFACE, target="eth0"),
+            Tracker(
+                name="way out",
+                kind=TrackKind.SCRIPT,
+                target="/bin/check",
+                weight=-20,
+                interval_s=5,
+                timeout_s=1,
+                rise=2,
+                fall=3,
+                groups=("www",),
+            ),
+            Tracker(name="process:nginx", kind=TrackKind.PROCESS, target="nginx", quorum=2),
+            Tracker(name="file:/run/weight", kind=TrackKind.FILE, target="/run/weight", weight=1),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("monitor_fall = 0", "monitor_fall: 0 is not allowed; allowed is a whole number from 1"),
+        ('on_stop_failure = "reboot"', "'reboot' is not allowed; allowed is tell, fence"),
+        ('on_stop_failure = "fence"', "no fence for a, b; allowed is fence where each director"),
+        ('hooks = [{ command = "notify" }]', "'notify' is not allowed"),
+        ('hooks = [{ command = "/x", groups = ["wwww"] }]', "'wwww' is no group; allowed is www"),
+        ('trackers = [{ kind = "bfd", target = "x" }]', "'bfd' is not allowed; allowed is interf"),
+        ('trackers = [{ kind = "interface" }]', "target: missing; this key is needed"),
+        ('trackers = [{ kind = "interface", target = "eth 0" }]', "'eth 0' is not allowed"),
+        ('trackers = [{ kind = "file", target = "weight" }]', "'weight' is not allowed"),
+        ('trackers = [{ kind = "process", target = "a/b" }]', "'a/b' is not allowed"),
+        ('trackers = [{ kind = "process", target = "x", weight = 255 }]', "255 is not allowed"),
+        (
+            'trackers = [{ kind = "process", target = "x" }, { kind = "process", target = "x" }]',
+            "'process:x' is there twice",
+        ),
+    ],
+)
+def test_settings_of_resources_that_make_no_sense_are_refused_with_their_line(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    file = native(tmp_path, f"[vip.resources]\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(str(file), root=str(tmp_path))
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{file}:7: ")
+    assert words in line

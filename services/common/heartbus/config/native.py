@@ -28,6 +28,7 @@ from heartbus.config.ha_cf import (
     TTL_MAX,
     UDPPORT_DEFAULT,
 )
+from heartbus.config.native_resources import resource_settings
 from heartbus.config.native_services import virtual_service
 from heartbus.config.own_name import named_at
 from heartbus.config.programs import check_programs
@@ -127,14 +128,14 @@ class _Reader:
         document = Table(self._toml, (), content)
         with self._refusing("timers", "lease", "links", "lines", "keys", "deadping", "ping_nodes"):
             membership = self._membership(document.table("membership"))
-        with self._refusing("vip"):
+        with self._refusing("vip", "resources"):
             vip = read_vip(document.table("vip"))
         bus = read_bus(document.table("bus"))
-        with self._refusing("directors", "groups", "guards"):
+        with self._refusing("directors", "groups", "guards", "resources"):
             directors = self._directors("directors", document.tables("directors"))
             witnesses = self._directors("witnesses", document.tables("witnesses"))
         draft = Draft(groups=[], services=[])
-        with self._refusing("groups", "services"):
+        with self._refusing("groups", "services", "resources"):
             self._services(document.tables("virtual_services"), draft)
             self._groups(document.tables("groups"), draft)
         cluster = Cluster(
@@ -352,6 +353,7 @@ def read_vip(table: Table) -> VipSettings:
             default.announce_refresh_s if announce_refresh_s is None else announce_refresh_s
         ),
         script_timeout_s=table.seconds("script_timeout") or default.script_timeout_s,
+        resources=resource_settings(table.table("resources")),
     )
     table.close()
     return vip

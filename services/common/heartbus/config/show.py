@@ -23,6 +23,7 @@ from heartbus.model import (
     MulticastLink,
     PingNode,
     Resource,
+    ResourceSettings,
     SavedRulesResource,
     ScriptResource,
     SerialLink,
@@ -105,6 +106,7 @@ def _text(cluster: Cluster) -> Iterator[str]:
     yield _row("  scripts", f"{vip.script_timeout_s:g} s at most, from {cluster.resource_path[0]}")
     for directory in cluster.resource_path[1:]:
         yield _row("", f"then {directory}")
+    yield from _watching(vip.resources)
     yield ""
     yield _row(
         "Bus", f"clients on port {cluster.bus.client_port}, directors on {cluster.bus.route_port}"
@@ -156,6 +158,26 @@ def _membership(membership: Membership) -> Iterator[str]:
     yield from _rows("  programs", clients)
     if membership.realtime:
         yield _row("  real time", f"SCHED_RR, priority {membership.rtprio}, memory locked")
+
+
+def _watching(resources: ResourceSettings) -> Iterator[str]:
+    often = f"asked every {resources.monitor_interval_s:g} s, lost after {resources.monitor_fall}"
+    yield _row("  held scripts", often if resources.monitor_interval_s else "not watched")
+    yield _row(
+        "  failed stops",
+        f"tried {resources.stop_retries} times again, {resources.stop_retry_s:g} s apart, then"
+        f" {resources.on_stop_failure}",
+    )
+    yield from _rows("  hooks", [_of(h.command, h.groups) for h in resources.hooks])
+    trackers = [
+        _of(f"{t.kind} {t.target}, weight {t.weight}, every {t.interval_s:g} s", t.groups)
+        for t in resources.trackers
+    ]
+    yield from _rows("  trackers", trackers)
+
+
+def _of(what: str, groups: Sequence[str]) -> str:
+    return f"{what}, of {', '.join(groups)}" if groups else what
 
 
 def _ping_node(node: PingNode) -> str:

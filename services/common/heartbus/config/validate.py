@@ -18,6 +18,7 @@ from heartbus.config.ha_cf import BAUD_RATES
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown, word
 from heartbus.config.validate_checks import check_rules
 from heartbus.config.validate_ipvs import ipvs_rules
+from heartbus.config.validate_resources import resource_rules
 from heartbus.config.values import is_host_name
 from heartbus.model import (
     RTPRIO_DEFAULT,
@@ -428,6 +429,7 @@ RULES: Final[dict[str, Rule]] = {
     "keys": _keys,
     "guards": _guards,
     "vip": _vip,
+    "resources": resource_rules,
     "groups": _groups,
     "services": _services,
 }
