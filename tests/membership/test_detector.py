@@ -18,7 +18,7 @@ from heartbus.events import (
     NodeLeft,
 )
 from heartbus.model import Timers
-from heartbus_membership.detector import REARMS_MAX, FailureDetector, NodeEvent
+from heartbus_membership.detector import EVIDENCE_S, REARMS_MAX, FailureDetector, NodeEvent
 
 TIMERS = Timers(keepalive_s=1.0, warntime_s=2.0, deadtime_s=4.0, initdead_s=20.0)
 GRACE_S = 5.0
@@ -138,6 +138,46 @@ def test_a_death_follows_the_last_sign_on_the_bus_after_deadtime() -> None:
     core = brought_to(S.LATE)
     core.bus_evidence("b", now_s=START_S + 3)
     assert core.next_deadline_s == START_S + 7
+
+
+QUICK = Timers(keepalive_s=0.075, warntime_s=0.15, deadtime_s=0.3, initdead_s=2.0)
+
+
+@pytest.mark.parametrize(
+    ("seen_s", "dead_s"),
+    [
+        (-0.5, 0.3),  # before it was silent: says nothing
+        (0.1, 0.4),  # may have been on its way when the host died
+        (0.2, 0.2 + EVIDENCE_S),  # late already: the host has outlived its membership
+    ],
+)
+def test_a_sign_from_a_host_whose_membership_is_late_counts_for_longer_than_a_short_deadtime(
+    seen_s: float, dead_s: float
+) -> None:
+    core = FailureDetector(
+        peers=["b"], timers=QUICK, restart_grace_s=5.0, lease_s=5.0, started_s=START_S - 1.0
+    )
+    core.heartbeat_received("b", link="l1", incarnation=1, leaving=False, now_s=START_S)
+    for at_s in sorted((seen_s, QUICK.warntime_s)):
+        if at_s == seen_s:
+            core.bus_evidence("b", now_s=START_S + seen_s)
+        core.deadline_passed(now_s=START_S + at_s)
+    assert core.next_deadline_s == pytest.approx(START_S + dead_s)
+    # Heard again, it is silent anew: what the bus said before counts no more.
+    core.heartbeat_received("b", link="l1", incarnation=1, leaving=False, now_s=START_S + 0.25)
+    core.deadline_passed(now_s=START_S + 0.25 + QUICK.warntime_s)
+    assert core.next_deadline_s == pytest.approx(START_S + 0.25 + QUICK.deadtime_s)
+
+
+def test_signs_for_longer_do_not_outlast_the_grace() -> None:
+    core = FailureDetector(
+        peers=["b"], timers=QUICK, restart_grace_s=2.0, lease_s=2.0, started_s=START_S - 1.0
+    )
+    core.heartbeat_received("b", link="l1", incarnation=1, leaving=False, now_s=START_S)
+    for tenth in range(2, 23):
+        core.bus_evidence("b", now_s=START_S + tenth / 10)
+        assert core.deadline_passed(now_s=START_S + tenth / 10) == [] or tenth == 2
+    assert core.next_deadline_s == pytest.approx(START_S + 0.3 + 2.0)
 
 
 @pytest.mark.parametrize("status", [S.UNKNOWN, S.DEAD, S.LEFT])

@@ -161,9 +161,8 @@ async def test_a_recording_of_the_living_keeps_nobody_alive(table: Bench) -> Non
             await asyncio.sleep(FAST.keepalive_s)
 
     replaying = asyncio.create_task(replay())
-    took_s = await until(lambda: holds(second))
+    await until(lambda: holds(second), within_s=5.0)  # never, if one of them were believed
     replaying.cancel()
-    assert took_s < FAST.deadtime_s + 0.5
 
 
 # --- other files ---------------------------------------------------------------------------------

@@ -13,8 +13,11 @@ A peer that was heard is dead at
     min(max(base, bus_seen) + deadtime, base + deadtime + restart_grace)
 
 where base is when it was last heard, or when we last noticed our own stall. So signs of life on
-the bus may delay a death by at most restart_grace, and never cause one. Deadtime is the configured
-one while we are well ourselves, and longer by a bounded time while we are not (local_health.py).
+the bus may delay a death by at most restart_grace, and never cause one. A sign that comes when the
+peer is late already shows that its host outlived its membership: it counts for EVIDENCE_S if that
+is longer, because a busy host may not answer every question within a short deadtime. Deadtime is
+the configured one while we are well ourselves, and longer by a bounded time while we are not
+(local_health.py).
 After a stall of ours (``turned``) every peer gets a whole deadtime anew, at most REARMS_MAX times
 while it is silent.
 """
@@ -41,6 +44,9 @@ REARMS_MAX: Final = 4
 """Stalls of ours that a silent peer may profit from: a machine that stalls for ever must still
 be able to declare a death, at most REARMS_MAX * (stall + deadtime) late."""
 
+EVIDENCE_S: Final = 1.5
+"""Services say how they are about every second by themselves."""
+
 LIVE: Final = frozenset({DirectorStatus.ALIVE, DirectorStatus.LATE})
 
 NodeEvent = NodeAlive | NodeLate | NodeDead | NodeLeft | LinkUp | LinkDown
@@ -53,6 +59,8 @@ class _Peer:
     incarnation: int | None = None
     heard_s: float | None = None
     bus_seen_s: float = float("-inf")
+    outlived_s: float = float("-inf")
+    """When the bus last showed its host alive while it was late."""
     rearmed_s: float = float("-inf")
     rearms: int = 0
     links_heard_s: dict[str, float] = field(default_factory=dict)
@@ -107,7 +115,10 @@ class FailureDetector:
 
     def bus_evidence(self, peer: str, *, now_s: float) -> None:
         """Another service of this peer was heard on the bus: its host lives."""
-        self._peers[peer].bus_seen_s = now_s
+        watched = self._peers[peer]
+        watched.bus_seen_s = now_s
+        if watched.status is DirectorStatus.LATE:
+            watched.outlived_s = now_s
 
     def turned(self, *, late_s: float, now_s: float) -> bool:
         """Take in how late we are ourselves; return whether that was a stall."""
@@ -180,6 +191,8 @@ class FailureDetector:
             return max(self._started_s + self._initdead_s, watched.rearmed_s + deadtime_s)
         base_s = self._base_s(watched)
         stretched_s = max(base_s, watched.bus_seen_s) + deadtime_s
+        if watched.outlived_s > base_s:
+            stretched_s = max(stretched_s, watched.outlived_s + EVIDENCE_S)
         return min(stretched_s, base_s + deadtime_s + self._restart_grace_s)
 
     def _link_down_at_s(self, watched: _Peer, heard_s: float) -> float:
