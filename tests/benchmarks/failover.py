@@ -146,7 +146,11 @@ class Benchmark:
                 f"node death, detection {detection}", trial, f"h-{label}", f"k-{label}"
             )
         found += self._gaps("clean stop", t.clean_stop, "h-lan", "k-300ms", 20.0)
-        found += self._gaps("heartbus standby", t.standby_command, "h-standby", None, 20.0)
+        name = "handover by heartbus standby, keepalived stopped"
+        found += self._gaps(
+            name, t.standby_command, "h-standby", "k-300ms", 20.0, their_trial=t.clean_stop
+        )
+        found += self._on_two(name, t.standby_command, "h-standby", None)
         found += self._healed()
         found += self._on_two("all processes killed", t.kill_all, "h-all", "k-all")
         found += self._on_two("all processes paused 5 s", t.pause_all, "h-all", "k-all")
@@ -167,9 +171,12 @@ class Benchmark:
         reach_ms: float | None = None,
         *,
         quantiles: Sequence[float] = (0.5, 0.99, 1.0),
+        their_trial: t.Trial | None = None,
     ) -> list[Row]:
+        """Return the gaps of both; ``their_trial``: what is nearest to it for the other one."""
         mine = [seen.gap_s * 1000 for seen in self.results.of(ours, trial)]
-        peers = [s.gap_s * 1000 for s in self.results.of(theirs, trial)] if theirs else []
+        others = self.results.of(theirs, their_trial or trial) if theirs else []
+        peers = [s.gap_s * 1000 for s in others]
         words = {0.5: "p50", 0.99: "p99", 1.0: "max"}
         return [
             row(

@@ -88,6 +88,21 @@ async def test_takeover_brings_it_back_and_waits_until_vip_holds_it(table: Bench
     assert holder(b) == "a"
 
 
+async def test_a_standby_outlives_kill_9_of_membership_until_a_takeover(table: Bench) -> None:
+    cluster = cluster_of("a", "b", failback=Failback.ON)
+    a, b = await started(table, cluster)
+    await a.bus.command(Standby(), timeout_s=5.0)
+    await a.kill()
+    again = table.start("a", cluster, vip=a.vip)
+    obedient(again)
+    await until(lambda: {holder(again), holder(b)} == {"b"})
+    await asyncio.sleep(1.5)  # longer than a failback settles; nothing may happen
+    assert {holder(again), holder(b)} == {"b"}
+    outcome = await again.bus.command(TakeOver(), timeout_s=5.0)
+    assert outcome.done, outcome.message
+    assert holder(again) == "a"
+
+
 async def test_failback_gives_groups_to_the_director_they_prefer(table: Bench) -> None:
     a, b = await started(table, cluster_of("a", "b"))
     await b.bus.command(TakeOver(), timeout_s=5.0)

@@ -13,6 +13,7 @@ from heartbus_membership.claims import (
     GroupRule,
     PeerReport,
     PersistEpoch,
+    PersistStandby,
     Phase,
     Revoke,
     SendHeartbeat,
@@ -567,3 +568,36 @@ def test_without_any_bus_since_the_start_the_group_is_claimed_blindly_after_init
     assert bench.claim.phase is NONE
     bench.wait(0.5)
     assert bench.claim.phase is HELD
+
+
+def test_who_took_over_announces_anew_when_the_dead_one_is_heard_again() -> None:
+    bench = Bench("b")
+    bench.hear(HELD, 1, peer="a")
+    bench.silent(DirectorStatus.DEAD, peer="a")
+    bench.wait(1.0, vip=HoldStatus.HELD)
+    assert bench.claim.phase is HELD
+    epoch = bench.claim.epoch
+    bench.effects.clear()
+    bench.hear(NONE, epoch - 1, peer="a")  # its lease has ended by itself: it claims nothing
+    [granted] = bench.told(Grant)
+    assert isinstance(granted, Grant)
+    assert (granted.epoch, granted.reason) == (epoch + 1, "a is heard again")
+    bench.hear(NONE, epoch - 1, peer="a")
+    bench.wait(3.0, vip=HoldStatus.HELD)
+    assert len(bench.told(Grant)) == 1, "once"
+
+
+def test_a_director_that_held_nothing_when_it_died_is_no_reason_to_announce_anew() -> None:
+    bench = brought_to(HELD)
+    bench.silent(DirectorStatus.DEAD)
+    bench.wait(1.0, vip=HoldStatus.HELD)
+    bench.hear()
+    assert bench.told(Grant) == []
+
+
+def test_a_standby_is_written_down_and_forgotten_once_the_group_is_taken_here_again() -> None:
+    bench = brought_to(HELD)
+    bench.take(bench.core.standby([G], now_s=bench.now_s))
+    assert bench.told(PersistStandby) == [PersistStandby(groups=frozenset({G}))]
+    bench.take(bench.core.takeover([G], now_s=bench.now_s))
+    assert bench.told(PersistStandby)[1:] == [PersistStandby(groups=frozenset())]

@@ -119,6 +119,13 @@ class PersistVote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PersistStandby:
+    """Write down all groups that an operator moved away from here."""
+
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """Let the local vip hold a group; ``cause``: id of the event that led here, if any."""
 
@@ -143,4 +150,4 @@ class SendHeartbeat:
     """Tell the peers now, not with the next keepalive."""
 
 
-Effect = PersistEpoch | PersistVote | Grant | Revoke | SendHeartbeat
+Effect = PersistEpoch | PersistVote | PersistStandby | Grant | Revoke | SendHeartbeat

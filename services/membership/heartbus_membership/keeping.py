@@ -1,4 +1,4 @@
-"""Keeps on disk what must outlive this process: epochs, votes, and up to where peers were heard.
+"""Keeps what must outlive this process: epochs, votes, standby, up to where peers were heard.
 
 Shell: joins the state file with what the cores know. A full disk is told and tried again; nothing
 on the failover path waits for it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from heartbus_membership.claims import PersistEpoch, PersistVote, Vote
+from heartbus_membership.claims import PersistEpoch, PersistStandby, PersistVote, Vote
 from heartbus_membership.leases import StateFile, VoteFile
 from heartbus_membership.replay import ReplayGuard, reserve_beats
 
@@ -46,6 +46,13 @@ class Keeping:
         except OSError as error:
             # Worse than losing the epoch would be to let nobody take the group.
             self._say("epoch.unwritten", "epoch", str(error))
+
+    def standby(self, effect: PersistStandby) -> None:
+        """Write down what an operator moved away: it is not to come back when we restart."""
+        try:
+            self._state_file.remember_standby(effect.groups)
+        except OSError as error:
+            self._say("standby.unwritten", "standby", str(error))
 
     def vote(self, effect: PersistVote) -> None:
         """Note a vote, to be written before a heartbeat says it."""

@@ -12,7 +12,7 @@ that crashed has lost its claims and learns the epochs of its peers before it cl
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -58,6 +58,7 @@ class Remembered:
     schema: int = SCHEMA
     incarnation: int = 0
     epochs: Mapping[str, int] = field(default_factory=dict)
+    standby: tuple[str, ...] = ()
     heard: Mapping[str, Mark] = field(default_factory=dict)
 
 
@@ -168,7 +169,7 @@ class VoteFile:
 
 
 class StateFile:
-    """Keeps incarnation, epochs and marks across boots."""
+    """Keeps incarnation, epochs, standby and marks across boots."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / STATE_FILE
@@ -205,6 +206,21 @@ class StateFile:
         """
         epochs = {**self._remembered.epochs, group: epoch}
         self._remembered = replace(self._remembered, epochs=epochs)
+        _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
+
+    @property
+    def standby(self) -> frozenset[str]:
+        """Groups that an operator moved away from here."""
+        return frozenset(self._remembered.standby)
+
+    def remember_standby(self, groups: Collection[str]) -> None:
+        """Write which groups an operator moved away from here.
+
+        Raises:
+            OSError: the file cannot be written.
+
+        """
+        self._remembered = replace(self._remembered, standby=tuple(sorted(groups)))
         _replace(self._path, msgspec.json.encode(self._remembered), durable=False)
 
     @property

@@ -35,6 +35,7 @@ from heartbus_membership.claims import (
     GroupRule,
     PeerReport,
     PersistEpoch,
+    PersistStandby,
     Phase,
     StandingLease,
     Vote,
@@ -78,6 +79,7 @@ class Ownership:
     takeover), 0 where takeover is fast. ``epochs``: the highest epochs known before our start.
     ``standing``: leases of an earlier process of ours that still stand. ``votes``: what we had
     promised, None if nobody knows. ``fences``: directors that can be fenced.
+    ``standby``: groups that an operator moved away from here before our start.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Ownership:
         incarnation: int = 0,
         votes: Mapping[str, Vote] | None = None,
         fences: Collection[str] = (),
+        standby: Collection[str] = (),
     ) -> None:
         voters = (*directors, *witnesses)
         others = {
@@ -136,6 +139,9 @@ class Ownership:
         low_s, high_s = BLINK_S
         self._blink_s = min(max(2 * timers.keepalive_s, low_s), high_s)
         self._gone_before: frozenset[str] = frozenset()
+        self._standby = frozenset(standby) & self._view.groups.keys()
+        for name in self._standby:
+            self._view.groups[name].standby = True
         for lease in standing:
             self._adopt(lease)
 
@@ -230,6 +236,8 @@ class Ownership:
         died = status is DirectorStatus.DEAD
         claiming = peer.claim(group.rule.name).phase in CLAIMING
         may_hold = claiming or (died and peer.report is None)
+        if claiming and died:
+            group.told_by.add(peer.name)
         if claiming:
             group.vacated_by = f"{peer.name} {'is dead' if died else 'left'}"
             group.cause = cause
@@ -473,6 +481,10 @@ class Ownership:
                 effects.append(PersistEpoch(group=group.rule.name, epoch=group.highest))
             effects += decided
             _check(group)
+        moved_away = frozenset(name for name, group in view.groups.items() if group.standby)
+        if moved_away != self._standby:
+            self._standby = moved_away
+            effects.append(PersistStandby(groups=moved_away))
         return effects
 
     def _notice_stall(self, now_s: float) -> None:

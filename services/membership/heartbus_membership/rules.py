@@ -101,6 +101,12 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
             group.outbid[peer.name] = rival
             reason = f"{peer.name} claimed it too and must yield"
             yield from _raised(view, group, reason, now_s)
+    for peer, _ in view.live_claims(group):
+        if peer.name in group.told_by:
+            # It may have gone on for a while, cut off from us: clients may look for the VIP there.
+            group.told_by.discard(peer.name)
+            if peer.name not in group.outbid:
+                yield from _raised(view, group, f"{peer.name} is heard again", now_s)
     reason_to_go = _reason_to_hand_over(view, group, now_s)
     if reason_to_go is not None:
         group.hands_over = True

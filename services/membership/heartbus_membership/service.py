@@ -45,6 +45,7 @@ from heartbus_membership.claims import (
     Grant,
     GroupRule,
     PersistEpoch,
+    PersistStandby,
     PersistVote,
     Revoke,
     SendHeartbeat,
@@ -133,6 +134,7 @@ class MembershipService:
             lifetime_s=cluster.vip.lifetime_s,
             started_s=now_s,
             epochs=state_file.epochs,
+            standby=state_file.standby,
             standing=lease_file.claims(now_s=now_s),
             witnesses=tuple(w.name for w in cluster.witnesses),
             tail_s=tail_s,
@@ -437,6 +439,8 @@ class MembershipService:
                     self._keeping.epoch(effect)
                 case PersistVote():
                     self._keeping.vote(effect)
+                case PersistStandby():
+                    self._keeping.standby(effect)
                 case Grant():
                     self._granting.granted(effect)
                 case Revoke():

@@ -70,6 +70,8 @@ class KnownGroup:
     """Strict takeover: until then a director that died may have the address in its kernel still."""
     unsafe: set[str] = field(default_factory=set)
     """Dead directors that may hold it and must be fenced before we take it."""
+    told_by: set[str] = field(default_factory=set)
+    """Directors that held it when we found them dead: they may have told its clients since."""
     standby: bool = False
     """An operator moved it away from here: it comes back where nobody else can take it."""
     wanted_until_s: float = float("-inf")

@@ -141,7 +141,7 @@ def standby_command(pair: Pair, rng: random.Random) -> Seen:
     """``heartbus standby`` on the active director."""
     active = _begin(pair, rng)
     fault_s = time.monotonic()
-    pair.hosts[active].run([HEARTBUS, "standby"])
+    pair.hosts[active].run([HEARTBUS, "standby", "--node", active])
     pair.witness.wait_for(
         [pair.hosts[pair.other(active)].name], timeout_s=pair.detection_s + BEYOND_S
     )
