@@ -75,6 +75,54 @@ class Package:
         return root, {**os.environ, "LD_LIBRARY_PATH": libraries}
 
 
+POSTGRES_BINARIES: Final = "/usr/lib/postgresql/15/bin"
+
+PACKAGES: Final = {
+    package.name: package
+    for package in (
+        Package("memcached", "/usr/bin/memcached", "a memcached check asks a real one"),
+        Package("mosquitto", "/usr/sbin/mosquitto", "an MQTT check asks a real broker"),
+        Package(
+            "dovecot-core",
+            "/usr/sbin/dovecot",
+            "IMAP and POP3 checks ask a real server",
+            ("dovecot-imapd", "dovecot-pop3d"),
+        ),
+        Package(
+            "exim4-daemon-light",
+            "/usr/sbin/exim4",
+            "SMTP checks ask a real server",
+            ("libnss-wrapper",),
+        ),
+        Package("vsftpd", "/usr/sbin/vsftpd", "FTP checks ask a real server"),
+        Package("slapd", "/usr/sbin/slapd", "LDAP checks ask a real one"),
+        Package("postgresql-15", f"{POSTGRES_BINARIES}/postgres", "pgsql checks ask a real server"),
+        Package(
+            "mariadb-server-core",
+            "/usr/sbin/mariadbd",
+            "mysql checks ask a real server",
+            ("mariadb-server", "mariadb-client-core"),
+        ),
+        Package("unbound", "/usr/sbin/unbound", "DNS checks ask a real server"),
+        Package(
+            "freeradius",
+            "/usr/sbin/freeradius",
+            "RADIUS checks ask a real server",
+            ("freeradius-common", "freeradius-config"),
+        ),
+        Package("kamailio", "/usr/sbin/kamailio", "SIP checks ask a real server"),
+        Package(
+            "squid",
+            "/usr/sbin/squid",
+            "http_proxy checks ask a real proxy",
+            ("squid-common", "squid-langpack"),
+        ),
+        Package("redis-tools", "/usr/bin/redis-check-rdb", "a Redis check asks a real one"),
+    )
+}
+"""All that the checks of the tests ask; ``python -m tests.checker.real_servers`` fetches them."""
+
+
 def _nobody_reaches(path: Path) -> bool:
     """Whether the programs can be read by whom they run as: a home of root's is often closed."""
     if os.geteuid() != 0:
@@ -273,8 +321,7 @@ def start_nginx(servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_redis(_servers: RealServers, server: RealServer) -> RealServer:
-    package = Package("redis-tools", "/usr/bin/redis-check-rdb", "a Redis check asks a real one")
-    root, environment = package.unpacked()
+    root, environment = PACKAGES["redis-tools"].unpacked()
     (server.ports["redis"],) = free_ports(1)
     words: list[str | Path] = [
         "redis-server",
@@ -290,9 +337,7 @@ def start_redis(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_memcached(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "memcached", "/usr/bin/memcached", "a memcached check asks a real one"
-    ).unpacked()
+    root, environment = PACKAGES["memcached"].unpacked()
     (server.ports["memcached"],) = free_ports(1)
     words: list[str | Path] = [
         root / "usr/bin/memcached",
@@ -305,9 +350,7 @@ def start_memcached(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_mosquitto(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "mosquitto", "/usr/sbin/mosquitto", "an MQTT check asks a real broker"
-    ).unpacked()
+    root, environment = PACKAGES["mosquitto"].unpacked()
     (server.ports["mqtt"],) = free_ports(1)
     directory = server.directory
     give_away(server)
@@ -328,12 +371,7 @@ def start_mosquitto(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_dovecot(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "dovecot-core",
-        "/usr/sbin/dovecot",
-        "IMAP and POP3 checks ask a real server",
-        ("dovecot-imapd", "dovecot-pop3d"),
-    ).unpacked()
+    root, environment = PACKAGES["dovecot-core"].unpacked()
     server.ports = dict(zip(("imap", "pop"), free_ports(2), strict=True))
     directory = server.directory
     (directory / "users").write_text(f"{LOGIN}:{{PLAIN}}{PASSWORD}::::{directory}/home::\n")
@@ -392,12 +430,7 @@ def start_dovecot(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_exim(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "exim4-daemon-light",
-        "/usr/sbin/exim4",
-        "SMTP checks ask a real server",
-        ("libnss-wrapper",),
-    ).unpacked()
+    root, environment = PACKAGES["exim4-daemon-light"].unpacked()
     (server.ports["smtp"],) = free_ports(1)
     directory = server.directory
     (directory / "conf").write_text(
@@ -428,9 +461,7 @@ def start_exim(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_vsftpd(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "vsftpd", "/usr/sbin/vsftpd", "FTP checks ask a real server"
-    ).unpacked()
+    root, environment = PACKAGES["vsftpd"].unpacked()
     (server.ports["ftp"],) = free_ports(1)
     directory = server.directory
     (directory / "files").mkdir()
@@ -445,7 +476,7 @@ def start_vsftpd(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_slapd(servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package("slapd", "/usr/sbin/slapd", "LDAP checks ask a real one").unpacked()
+    root, environment = PACKAGES["slapd"].unpacked()
     server.ports = dict(zip(("ldap", "ldaps"), free_ports(2), strict=True))
     directory = server.directory
     servers.certificate(directory, "ldap.example.net", "127.0.0.1")
@@ -478,15 +509,12 @@ def start_slapd(servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_postgres(_servers: RealServers, server: RealServer) -> RealServer:
-    binaries = "/usr/lib/postgresql/15/bin"
-    root, environment = Package(
-        "postgresql-15", f"{binaries}/postgres", "pgsql checks ask a real server"
-    ).unpacked()
+    root, environment = PACKAGES["postgresql-15"].unpacked()
     (server.ports["pgsql"],) = free_ports(1)
     directory = server.directory
     (directory / "password").write_text(PASSWORD)
     give_away(server)
-    programs = Path(f"{root}{binaries}")
+    programs = Path(f"{root}{POSTGRES_BINARIES}")
     init: list[str | Path] = [
         programs / "initdb",
         "-D",
@@ -510,12 +538,7 @@ def start_postgres(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_mariadb(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "mariadb-server-core",
-        "/usr/sbin/mariadbd",
-        "mysql checks ask a real server",
-        ("mariadb-server", "mariadb-client-core"),
-    ).unpacked()
+    root, environment = PACKAGES["mariadb-server-core"].unpacked()
     (server.ports["mysql"],) = free_ports(1)
     directory = server.directory
     (directory / "db").mkdir()
@@ -559,9 +582,7 @@ def start_mariadb(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_unbound(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "unbound", "/usr/sbin/unbound", "DNS checks ask a real server"
-    ).unpacked()
+    root, environment = PACKAGES["unbound"].unpacked()
     (server.ports["dns"],) = free_ports(1)
     directory = server.directory
     (directory / "conf").write_text(
@@ -578,12 +599,7 @@ def start_unbound(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_freeradius(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "freeradius",
-        "/usr/sbin/freeradius",
-        "RADIUS checks ask a real server",
-        ("freeradius-common", "freeradius-config"),
-    ).unpacked()
+    root, environment = PACKAGES["freeradius"].unpacked()
     (server.ports["radius"],) = free_ports(1)
     directory = server.directory
     (directory / "users").write_text(f'{LOGIN} Cleartext-Password := "{PASSWORD}"\n')
@@ -608,9 +624,7 @@ def start_freeradius(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_kamailio(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "kamailio", "/usr/sbin/kamailio", "SIP checks ask a real server"
-    ).unpacked()
+    root, environment = PACKAGES["kamailio"].unpacked()
     (server.ports["sip"],) = free_ports(1)
     directory, port = server.directory, server.ports["sip"]
     (directory / "conf").write_text(
@@ -635,12 +649,7 @@ def start_kamailio(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_squid(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "squid",
-        "/usr/sbin/squid",
-        "http_proxy checks ask a real proxy",
-        ("squid-common", "squid-langpack"),
-    ).unpacked()
+    root, environment = PACKAGES["squid"].unpacked()
     (server.ports["http_proxy"],) = free_ports(1)
     directory = server.directory
     (directory / "conf").write_text(
@@ -671,3 +680,8 @@ STARTERS: Final[dict[str, Callable[[RealServers, RealServer], RealServer]]] = {
     "redis": start_redis,
     "nginx": start_nginx,
 }
+
+
+if __name__ == "__main__":
+    for each in PACKAGES.values():
+        each.unpacked()

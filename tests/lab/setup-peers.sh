@@ -30,7 +30,13 @@ library_path() {
 }
 
 fetch() {
-    (cd "$archives" && apt-get download -q -o APT::Sandbox::User=root "$1" >/dev/null 2>&1)
+    (cd "$archives" && apt-get download -q -o APT::Sandbox::User=root "$@" >/dev/null 2>&1)
+}
+
+# Those of some packages that apt can fetch: not virtual ones, nor alternatives it does not have.
+known() {
+    apt-cache policy "$@" 2>/dev/null |
+        awk '/^[^ ]/ { sub(":$", "", $1); name = $1 } /^ +Candidate: [^(]/ { print name }'
 }
 
 # Libraries that the unpacked packages ask for, and that neither they nor this machine have.
@@ -54,18 +60,16 @@ if ! [ -e "$root$program" ]; then
         if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo apt-get update -q >&2; fi
         fetch "$package" || fail "apt-get could not fetch $package; try: apt-get download $package"
     }
-    for more in "$@"; do
-        fetch "$more" || fail "apt-get could not fetch $more, which $package needs"
-    done
-    for archive in "$archives"/*.deb; do dpkg-deb -x "$archive" "$root.new"; done
+    [ $# = 0 ] || fetch "$@" || fail "apt-get could not fetch $*, which $package needs"
     for _round in 1 2 3 4; do
         libraries=$(wanted_libraries)
+        # shellcheck disable=SC2086 # several packages are several words
+        [ -z "$libraries" ] || libraries=$(known $libraries)
         [ -n "$libraries" ] || break
-        for library in $libraries; do
-            # A virtual package or an alternative cannot be fetched; what is needed shows below.
-            fetch "$library" && dpkg-deb -x "$archives/${library}"_*.deb "$root.new" || true
-        done
+        # shellcheck disable=SC2086
+        fetch $libraries || fail "apt-get could not fetch all of" $libraries
     done
+    for archive in "$archives"/*.deb; do dpkg-deb -x "$archive" "$root.new"; done
     rm -rf "$archives" "$root"
     mv "$root.new" "$root"
     LD_LIBRARY_PATH=$(library_path) ldd "$root$program" 2>/dev/null | grep 'not found' >&2 &&

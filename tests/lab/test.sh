@@ -16,6 +16,9 @@ step() {
     $title"
 }
 
+# Here, and not in the first test that needs one: a test has two minutes.
+step "servers that the checks of the tests ask" $python -m tests.checker.real_servers
+
 step "house rules, unit and bus tests" \
     $python -m pytest -m "not netns and not ipvs" "$@"
 if [ "$(id -u)" = 0 ]; then
