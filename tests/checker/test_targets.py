@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 
 from heartbus.events import Health
-from heartbus.model import Check, CheckService, CheckType, HttpMethod, TransportProtocol
+from heartbus.model import (
+    Check,
+    CheckService,
+    CheckType,
+    Endpoint,
+    HttpMethod,
+    TransportProtocol,
+    VirtualService,
+)
 from heartbus_checker.targets import CheckPlan, TargetError, plan_checks
 
 from .builders import connect_check, http_check, real_server, virtual_service
@@ -140,3 +148,53 @@ def test_a_check_that_cannot_be_carried_out_names_its_service(service: object, w
 def test_the_same_line_twice_counts_once() -> None:
     plan = plan_checks((virtual_service(real_server(), real_server()),))
     assert len(plan.listeners[plan.targets[0]]) == 1
+
+
+def test_a_command_is_told_the_mark_instead_of_an_address() -> None:
+    check = Check(type=CheckType.EXTERNAL, command=("/bin/check",), addresses=True)
+    marked = VirtualService(
+        protocol=TransportProtocol.FWM,
+        endpoint=Endpoint(address="0.0.0.0", port=0),
+        fwmark=7,
+        real_servers=(real_server(port=0),),
+        check=check,
+    )
+    (target,) = plan_checks((marked,)).targets
+    assert target.arguments == ("7", "0", "192.0.2.11", "0")
+    plain = virtual_service(real_server(), check=check)
+    assert plan_checks((plain,)).targets[0].arguments == ("192.0.2.110", "80", "192.0.2.11", "80")
+
+
+def test_times_make_another_target_too() -> None:
+    """ldirectord shared a result between services that differ in their timeouts (L-18)."""
+    services = [
+        virtual_service(real_server(), check=replace(http_check(), **{key: 7.0}), port=port)
+        for port, key in enumerate(("negotiate_timeout_s", "interval_s", "fast_interval_s"), 1)
+    ]
+    assert len(plan_checks(tuple(services)).targets) == 3
+
+
+def test_combined_and_ping_have_the_times_of_their_parts() -> None:
+    combined = replace(http_check(), type=CheckType.COMBINED, connects=2, connect_timeout_s=1.0)
+    (target,) = plan_checks((virtual_service(real_server(), check=combined),)).targets
+    assert (target.timeout_s, target.connect_timeout_s) == (3.0, 1.0)
+    ping = Check(type=CheckType.PING, attempts=3, connect_timeout_s=2.0)
+    (target,) = plan_checks((virtual_service(real_server(), check=ping),)).targets
+    assert (target.timeout_s, target.endpoint.port) == (6.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("service", "protocol", "udp"),
+    [
+        (CheckService.DNS, TransportProtocol.UDP, True),
+        (CheckService.DNS, TransportProtocol.TCP, False),
+        (CheckService.RADIUS, TransportProtocol.TCP, True),
+        (CheckService.HTTPS, TransportProtocol.UDP, False),
+    ],
+)
+def test_what_is_asked_by_udp(
+    service: CheckService, protocol: TransportProtocol, udp: bool
+) -> None:
+    check = Check(service=service, request="/x")
+    plan = plan_checks((virtual_service(real_server(), check=check, protocol=protocol),))
+    assert plan.targets[0].udp is udp

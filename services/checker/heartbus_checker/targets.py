@@ -204,10 +204,10 @@ def _asked(service: VirtualServiceName, check: Check, real_server: RealServer) -
 
 
 def _arguments(service: VirtualService, real_server: RealServer) -> tuple[str, ...]:
-    """Return what ldirectord gives to a check command."""
+    """Return what ldirectord gives to a check command; for a mark its number, and port 0."""
     return (
-        service.endpoint.address,
-        str(service.endpoint.port),
+        str(service.fwmark) if service.fwmark else service.endpoint.address,
+        "0" if service.fwmark else str(service.endpoint.port),
         real_server.endpoint.address,
         str(real_server.endpoint.port),
     )

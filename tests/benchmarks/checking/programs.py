@@ -1,0 +1,223 @@
+"""heartbus-checker and Debian's keepalived with the same targets, and what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.common.nats import NatsServer, free_port
+from tests.lab import peers
+
+TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
+
+
+class Responder:
+    """The web server beside it, on every loopback address."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.checking.responder", str(self.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._line()
+
+    def accepted(self) -> int:
+        """Return how many connections there were."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("?\n")
+        self._process.stdin.flush()
+        return int(self._line())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+@dataclass(slots=True)
+class Program:
+    """A running program and its children."""
+
+    process: subprocess.Popen[bytes]
+
+    def pids(self) -> list[int]:
+        found, todo = [], [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            with contextlib.suppress(OSError):
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+                todo += map(int, children.split())
+        return found
+
+    def cpu_s(self) -> float:
+        """Return user and system time of all of them so far."""
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                total += int(fields[11]) + int(fields[12])
+        return total * TICK_S
+
+    def resident_bytes(self) -> int:
+        """Return the memory of all of them, shared pages counted where they are used."""
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/statm").read_text().split()
+                total += int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+        return total
+
+
+def addresses(count: int) -> list[str]:
+    """Return so many loopback addresses."""
+    return [f"127.{1 + n // 62500}.{n % 62500 // 250}.{1 + n % 250}" for n in range(count)]
+
+
+def checker_toml(
+    targets: Sequence[str],
+    *,
+    tcp: bool,
+    interval_s: float,
+    timeout_s: float = 3.0,
+    mortal: str | None = None,
+) -> str:
+    """Return the configuration: one service with all targets, and one with the mortal one."""
+    what = (
+        'type = "connect"'
+        if tcp
+        else 'service = "http", request = "/.testpage", receive = "Test Page"'
+    )
+    times = (
+        f"interval = {interval_s}, connect_timeout = {timeout_s}, negotiate_timeout = {timeout_s}"
+    )
+    text = """
+[[directors]]
+name = "bench"
+
+[membership.authentication]
+signing_key = 1
+keys = [{ id = 1, method = "sha256", secret = "bench" }]
+"""
+    services = [(80, targets)] if targets else []
+    if mortal is not None:
+        services.append((81, [mortal]))
+    for port, servers in services:
+        listed = "".join(f'  {{ address = "{server}", method = "masq" }},\n' for server in servers)
+        text += f"""
+[[virtual_services]]
+address = "192.0.2.110:{port}"
+check = {{ {what}, {times} }}
+real_servers = [
+{listed}]
+"""
+    return text
+
+
+@contextlib.contextmanager
+def heartbus_checker(config: str, *, one_core: bool = False) -> Iterator[tuple[Program, str]]:
+    """Run the checker beside a nats-server; gives the program and the address of the bus."""
+    with (
+        tempfile.TemporaryDirectory(prefix="heartbus-bench-") as name,
+        NatsServer(Path(name)) as nats,
+    ):
+        path = Path(name) / "heartbus.toml"
+        path.write_text(config)
+        path.chmod(0o600)
+        pinned = ["taskset", "-c", "0"] if one_core else []
+        environment = {
+            **os.environ,
+            "HEARTBUS_RUNTIME_DIR": name,
+            "HEARTBUS_STATE_DIR": name,
+        }
+        with _running(
+            [
+                *pinned,
+                str(Path(sys.executable).with_name("heartbus-checker")),
+                *("--config", str(path), "--node", "bench", "--nats", nats.url),
+            ],
+            environment,
+            Path(name) / "log",
+        ) as program:
+            yield program, nats.url
+
+
+@contextlib.contextmanager
+def keepalived(targets: Sequence[str], *, tcp: bool, interval_s: float) -> Iterator[Program]:
+    """Run keepalived's checkers alone; the kernel must have IPVS."""
+    unpacked = peers.keepalived()
+    check = (
+        "TCP_CHECK { connect_timeout 3 }"
+        if tcp
+        else "HTTP_GET { url { path /.testpage\n status_code 200 }\n connect_timeout 3 }"
+    )
+    servers = "".join(
+        f"real_server {server.replace(':', ' ')} {{ weight 1\n {check} }}\n" for server in targets
+    )
+    with tempfile.TemporaryDirectory(prefix="keepalived-bench-") as name:
+        path = Path(name) / "keepalived.conf"
+        path.write_text(
+            f"global_defs {{ router_id bench }}\nvirtual_server 192.0.2.110 80 {{\n"
+            f"delay_loop {interval_s:g}\nlvs_sched rr\nlvs_method NAT\nprotocol TCP\n{servers}}}\n"
+        )
+        words = [str(unpacked.path), "-C", "-n", "-l", "-f", str(path)]
+        words += ["-p", f"{name}/pid", "-c", f"{name}/checkers"]
+        environment = {**os.environ, "LD_LIBRARY_PATH": unpacked.library_path}
+        with _running(words, environment, Path(name) / "log") as program:
+            yield program
+
+
+@contextlib.contextmanager
+def _running(words: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[Program]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            words, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield Program(process)
+        if process.poll() is not None:
+            raise SystemExit(f"{words[0]} has ended:\n{log.read_text(errors='replace')[-3000:]}")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a program costs: CPU time of one check, memory, checks per second, share of a core."""
+
+    cpu_us: float
+    resident_bytes: int
+    checks_per_s: float
+    core_share: float
+
+
+def cost(program: Program, responder: Responder, *, warm_s: float, for_s: float) -> Cost:
+    """Let it run, then measure for a while."""
+    time.sleep(warm_s)
+    before = (program.cpu_s(), responder.accepted(), time.monotonic())
+    time.sleep(for_s)
+    after = (program.cpu_s(), responder.accepted(), time.monotonic())
+    used_s, checks, took_s = (b - a for a, b in zip(before, after, strict=True))
+    return Cost(
+        cpu_us=used_s / max(1, checks) * 1e6,
+        resident_bytes=program.resident_bytes(),
+        checks_per_s=checks / took_s,
+        core_share=used_s / took_s,
+    )
