@@ -38,11 +38,14 @@ from heartbus.model import (
     Cluster,
     Director,
     Membership,
+    RealServerName,
     VirtualService,
+    VirtualServiceName,
 )
 from heartbus.runner import Context
 from heartbus.systemd import Notifier
 from heartbus.testing import MemoryBus, MemoryHub
+from heartbus_checker.maintenance import Maintenance
 from heartbus_checker.probes import Attempt, Finished, Probe, ProbeResult
 from heartbus_checker.probes.deadline import Deadlines
 from heartbus_checker.probes.factory import make_probes
@@ -335,6 +338,47 @@ async def test_doubt_is_settled_at_the_fast_interval() -> None:
         down = await bench.until(lambda m: isinstance(m.body, RealServerDown))
     assert isinstance(down.body, RealServerDown)
     assert down.body.reason == "as the test says (3 in a row)"
+
+
+async def test_a_maintenance_file_takes_a_server_out_at_once(tmp_path: Path) -> None:
+    check = replace(http_check(interval_s=0.05, fall=1000), maintenance_dir=str(tmp_path))
+    bench = Bench(virtual_service(real_server(), check=check))
+    maintenance = Maintenance(
+        dict(bench.plan.maintenance),
+        changed=bench.checker.maintenance_changed,
+        clock=time.monotonic,
+    )
+    async with bench.running():
+        await bench.events(2)
+        for name in ("192.0.2.11:80", "192.0.2.11"):
+            file = tmp_path / name
+            file.touch()
+            await maintenance.look()
+            down = (await bench.events(2))[0].body
+            assert isinstance(down, RealServerDown)
+            assert down.reason == f"in maintenance: {file}"
+            for _ in range(3):  # checks that pass
+                bench.switches[0].told.clear()
+                await bench.switches[0].told.wait()
+            assert [v.health for v in bench.checker.state.verdicts] == [Health.DOWN]
+            file.unlink()
+            await maintenance.look()
+            up = (await bench.events(2))[0].body
+            assert isinstance(up, RealServerUp)
+
+
+async def test_an_unreadable_maintenance_directory_changes_nothing(tmp_path: Path) -> None:
+    key = (VirtualServiceName("tcp:192.0.2.110:80"), RealServerName("192.0.2.11:80"))
+    told: list[object] = []
+    maintenance = Maintenance({key: str(tmp_path / "d")}, changed=told.append, clock=time.monotonic)
+    await maintenance.look()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "192.0.2.11").touch()
+    await maintenance.look()
+    assert told == [{key: str(tmp_path / "d" / "192.0.2.11")}]
+    (tmp_path / "d").rename(tmp_path / "gone")
+    await maintenance.look()
+    assert len(told) == 1
 
 
 # --- the process frame ---------------------------------------------------------------------------

@@ -167,9 +167,14 @@ def test_a_command_is_told_the_mark_instead_of_an_address() -> None:
 
 def test_times_make_another_target_too() -> None:
     """ldirectord shared a result between services that differ in their timeouts (L-18)."""
+    checks = (
+        replace(http_check(), negotiate_timeout_s=7.0),
+        replace(http_check(), interval_s=7.0),
+        replace(http_check(), fast_interval_s=7.0),
+    )
     services = [
-        virtual_service(real_server(), check=replace(http_check(), **{key: 7.0}), port=port)
-        for port, key in enumerate(("negotiate_timeout_s", "interval_s", "fast_interval_s"), 1)
+        virtual_service(real_server(), check=check, port=port)
+        for port, check in enumerate(checks, 1)
     ]
     assert len(plan_checks(tuple(services)).targets) == 3
 

@@ -71,6 +71,10 @@ class Damper:
             return None
         return self._become(Health.UP if passed else Health.DOWN)
 
+    def taken_out(self) -> None:
+        """Be down at once, whatever the count: an operator says so."""
+        self._become(Health.DOWN)
+
     def _become(self, health: Health) -> Health:
         self._health = health
         self._opposing = 0

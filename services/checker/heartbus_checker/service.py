@@ -17,10 +17,11 @@ from typing import Final
 
 from heartbus.bus import Bus
 from heartbus.config import ConfigError
-from heartbus.events import RealServerDown, RealServerUp, RealServerWeight
+from heartbus.events import CheckerState, RealServerDown, RealServerUp, RealServerWeight
 from heartbus.log import RateLimit, logger
 from heartbus.runner import Context
 
+from .maintenance import Key, Maintenance
 from .memory import MEMORY_FILE, Memory
 from .probes import Probe, ProbeResult
 from .probes.combined import AlternatingProbe
@@ -89,11 +90,23 @@ class Checker:
         self._lines = RateLimit(period_s=10.0)
         bus.serve_state(lambda: self._verdicts.snapshot)
 
+    @property
+    def state(self) -> CheckerState:
+        """Every verdict now."""
+        return self._verdicts.snapshot
+
     def start(self) -> None:
         """Announce what needs no probe and begin the first round."""
         self._announce(self._verdicts.started(time_s=self._wall_clock()))
         self._bus.publish_state()
         self._arm()
+
+    def maintenance_changed(self, taken_out: dict[Key, str]) -> None:
+        """Take real servers out at once, or let checks decide again."""
+        changes = self._verdicts.maintenance_changed(taken_out, time_s=self._wall_clock())
+        if changes:
+            self._announce(changes)
+            self._bus.publish_state()
 
     def close(self) -> None:
         """Cancel the probes under way; no verdict changes any more."""
@@ -256,10 +269,15 @@ async def check_real_servers(context: Context) -> None:
         context.log.info(
             "checker.started", targets=len(plan.targets), unchecked=len(plan.unchecked)
         )
+        maintenance = Maintenance(
+            dict(plan.maintenance), changed=checker.maintenance_changed, clock=time.monotonic
+        )
+        looking = asyncio.create_task(maintenance.run())
         context.ready()
         try:
             await context.stopping.wait()
         finally:
+            looking.cancel()
             checker.close()
     finally:
         streams.close()

@@ -8,7 +8,7 @@ equal targets share one probe, in whatever number of virtual services they are l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from heartbus.config.values import is_url
 from heartbus.events import Health
@@ -82,6 +82,10 @@ class CheckPlan:
     targets: tuple[Target, ...]
     listeners: Mapping[Target, tuple[Listener, ...]]
     unchecked: tuple[Unchecked, ...]
+    maintenance: Mapping[tuple[VirtualServiceName, RealServerName], str] = field(
+        default_factory=dict
+    )
+    """The maintenance directory of each real server that is checked and has one."""
 
 
 def plan_checks(virtual_services: tuple[VirtualService, ...]) -> CheckPlan:
@@ -131,6 +135,12 @@ def plan_checks(virtual_services: tuple[VirtualService, ...]) -> CheckPlan:
         targets=tuple(listeners),
         listeners={target: tuple(found) for target, found in listeners.items()},
         unchecked=tuple(unchecked),
+        maintenance={
+            (service.name, real_server.name): service.check.maintenance_dir
+            for service in virtual_services
+            for real_server in service.real_servers
+            if service.check.maintenance_dir is not None and _without_probe(service.check) is None
+        },
     )
 
 

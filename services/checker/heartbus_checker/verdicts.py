@@ -58,6 +58,7 @@ class Verdicts:
         self._down: dict[VirtualServiceName, int] = {}
         self._service_health: dict[VirtualServiceName, Health] = {}
         self._unchecked = plan.unchecked
+        self._taken_out: Mapping[Key, str] = {}
         self._snapshot: CheckerState | None = None
         for found in plan.listeners.values():
             for listener in found:
@@ -92,10 +93,27 @@ class Verdicts:
         changes: list[Change] = []
         for listener in self._listeners[target]:
             key = (listener.virtual_service, listener.real_server)
+            if key in self._taken_out:
+                continue  # whatever its check says
             health = self._dampers[key].probe_finished(passed=passed)
             if health is not None:
                 words = _in_a_row(reason, passed, listener)
                 changes.append(self._change(key, health, words, time_s))
+        return changes
+
+    def maintenance_changed(self, taken_out: Mapping[Key, str], *, time_s: float) -> list[Change]:
+        """Take real servers out at once; the file of each says so. Those that leave are checked.
+
+        They come back by their next checks, as after any failure.
+        """
+        changes: list[Change] = []
+        for key, file in taken_out.items():
+            if key in self._taken_out or key not in self._dampers:
+                continue
+            self._dampers[key].taken_out()
+            if self._verdicts[key].health is not Health.DOWN:
+                changes.append(self._change(key, Health.DOWN, f"in maintenance: {file}", time_s))
+        self._taken_out = dict(taken_out)
         return changes
 
     def announced(self, change: Change, event_id: str) -> None:

@@ -120,6 +120,7 @@ class Check:
 
     ``fast_interval_s``: the interval while a verdict is about to change; None: ``interval_s``.
     ``slow_start_s``: after a recovery the weight grows to its full value within this time.
+    ``maintenance_dir``: a file there, named after a real server, takes it out (maintenancedir).
     """
 
     type: CheckType = CheckType.NEGOTIATE
@@ -150,6 +151,7 @@ class Check:
     interval_s: Seconds = 10.0
     fast_interval_s: Seconds | None = None
     slow_start_s: Seconds = 0.0
+    maintenance_dir: str | None = None
     rise: int = 1
     fall: int = 1
 

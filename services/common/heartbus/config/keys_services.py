@@ -341,6 +341,13 @@ SERVICE_KEYS: Final = (
     _key(f"{_C}.interval", _TIME, "From check to check.", "10 s", "checkinterval"),
     _key(f"{_C}.fast_interval", _TIME, "While a verdict is about to change.", "interval"),
     _key(f"{_C}.slow_start", _TIME, "The weight grows for so long.", "0", zero=True),
+    _key(
+        f"{_C}.maintenance_dir",
+        _TEXT,
+        "A file there named after a real server takes it out.",
+        "none",
+        "maintenancedir",
+    ),
     _key(f"{_C}.rise", _INTEGER, "Passes in a row bring a server back.", "1", bounds=_RESULTS),
     _key(
         f"{_C}.fall",

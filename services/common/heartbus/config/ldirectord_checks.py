@@ -75,6 +75,7 @@ def check(
             default_s=NEGOTIATETIMEOUT_DEFAULT_S,
         ),
         interval_s=_interval_s(own, defaults, report),
+        maintenance_dir=defaults.maintenancedir.value if defaults.maintenancedir else None,
         fall=falls.value if falls else 1,
     )
 

@@ -16,6 +16,7 @@ from heartbus.config.ipvsadm_rules import scheduler
 from heartbus.config.report import Place, Setting, closest, shown
 from heartbus.config.values import (
     BadValueError,
+    absolute_path,
     bad,
     client_netmask,
     count,
@@ -127,6 +128,7 @@ class Settings:
     receive: Setting[str] | None = None
     checkcommand: Setting[str] | None = None
     checkcount: Setting[int] | None = None
+    maintenancedir: Setting[str] | None = None
     login: Setting[str] | None = None
     passwd: Setting[str] | None = None
     database: Setting[str] | None = None
@@ -405,6 +407,15 @@ DIRECTIVES: Final[dict[str, Directive]] = {
             quotes=Quotes.OPTIONAL,
             whole=True,
         ),
+        Directive(
+            name="maintenancedir",
+            where=Where.GLOBAL,
+            value=absolute_path,
+            sets="maintenancedir",
+            quotes=Quotes.OPTIONAL,
+            whole=True,
+            note="files named ADDRESS:PORT or ADDRESS are looked for, not those named after hosts",
+        ),
         Directive(name="checkcount", where=Where.BOTH, value=count, sets="checkcount"),
         *(
             Directive(
@@ -455,7 +466,6 @@ UNUSED: Final[dict[str, tuple[Where, str]]] = {
     "fallbackcommand": (Where.BOTH, "subscribe to virtualservice.down instead"),
     "load": (Where.VIRTUAL, "nor by ldirectord"),
     "logfile": (Where.GLOBAL, "logs go to standard error"),
-    "maintenancedir": (Where.GLOBAL, "no maintenance files yet"),
     "monitorfile": (Where.VIRTUAL, "subscribe to realserver.> instead"),
     "readdquiescent": (Where.GLOBAL, "servers are never added before their first check passed"),
     "servicename": (Where.VIRTUAL, "only used in mails"),

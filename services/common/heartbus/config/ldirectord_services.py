@@ -83,6 +83,7 @@ def _parts(section: Section, service: VirtualService, defaults: Settings) -> dic
         (("check", "virtualhost"), own.virtualhost),
         (("check", "http_method"), own.httpmethod),
         (("check", "attempts"), own.checkcount or defaults.checkcount),
+        (("check", "maintenance_dir"), defaults.maintenancedir),
         (("check", "fall"), own.failurecount or defaults.failurecount),
         (("check", "interval"), _interval(own, defaults)),
         (

@@ -92,6 +92,7 @@ def check(table: Table, port: int, protocol: TransportProtocol) -> Check:
         interval_s=table.seconds("interval") or default.interval_s,
         fast_interval_s=table.seconds("fast_interval"),
         slow_start_s=table.seconds("slow_start", zero=True) or default.slow_start_s,
+        maintenance_dir=table.text("maintenance_dir", absolute_path),
         rise=table.integer("rise", 1, RESULTS_MAX) or default.rise,
         fall=table.integer("fall", 1, RESULTS_MAX) or default.fall,
     )
