@@ -87,8 +87,9 @@ def somebody_s(setup: Setup) -> float:
     for the preferred director and after a hand-over.
     """
     times = setup.times
-    settle_s = max(times.timers.initdead_s, times.lease_s + times.timers.deadtime_s)
-    silent_s = takeover_after_membership_s(setup)
+    strict_s = times.lease_s + setup.tail_s if setup.tail_s else 0.0
+    settle_s = max(times.timers.initdead_s, times.lease_s + times.timers.deadtime_s) + strict_s
+    silent_s = takeover_after_membership_s(setup) + strict_s
     hand_over_s = gap_after_vip_s(setup) + SCRIPT_TIMEOUT_S
     waits_s = PREFERRED_WAIT_S + HANDED_OVER_S
     return max(settle_s, silent_s, hand_over_s) + waits_s + FAILBACK_SETTLE_S

@@ -219,7 +219,7 @@ class Excuses:
     def dual_until_s(self, one: Host, other: Host, group: str) -> float:
         """Return until when both may answer, for all that went wrong between them."""
         if self._setup.mode is Mode.PAIR_STRICT:
-            return -INFINITY
+            return self._strict_dual_until_s(one, other, group)
         if self._setup.mode is Mode.MAJORITY:
             return self._majority_dual_until_s(one, other)
         restored_s = max(self._restored_s(one, other), self._raced_s(one, other, group))
@@ -233,6 +233,31 @@ class Excuses:
             until_s = max(until_s, self._misled_s(mute, observer) + healed_s)
         for host in (one, other):
             until_s = max(until_s, self._stays_until_s(host, until_s, withdrawn_s))
+        return until_s
+
+    def _strict_dual_until_s(self, one: Host, other: Host, group: str) -> float:
+        """Strict: only the links excuse, or a clock that stood; no pause, kill or crash does."""
+        there, back = (one.name, other.name), (other.name, one.name)
+        spells = [self._conditions.links[there], self._conditions.links[back]]
+        if not all(spell.good for spell in spells):
+            return INFINITY
+        ends = [spell.since_s for spell in spells]
+        for host in (one, other):
+            if host.name in self.suspended:
+                asleep = self._conditions.host[host.name]
+                ends.append(asleep.since_s if asleep.good else INFINITY)
+        restored_s = max(ends)
+        healed_s = self._healed_s(one, other, restored_s) + self._withdrawn_s(one, other, group)
+        until_s = restored_s + healed_s
+        if self.dual_since_s.get(group, INFINITY) > restored_s:
+            return until_s
+        for host in (one, other):  # both hold it from the cut on: who must withdraw may be paused
+            for spell in (self._conditions.membership[host.name], self._conditions.vip[host.name]):
+                if spell.bad_from_s <= until_s:
+                    alone_s = self._setup.times.lease_s + self._setup.tail_s + bounds.SLACK_S
+                    until_s = max(
+                        until_s, min(spell.bad_from_s + alone_s, spell.bad_to_s + healed_s)
+                    )
         return until_s
 
     def _restored_s(self, one: Host, other: Host) -> float:

@@ -71,7 +71,7 @@ class MembershipProcess:
             peers=self._peers,
             timers=self._timers,
             restart_grace_s=setup.times.grace_s,
-            lease_s=setup.times.lease_s,
+            lease_s=setup.times.lease_s + setup.tail_s,
             started_s=now_s,
         )
         self.ownership = Ownership(

@@ -36,8 +36,14 @@ class Mode(enum.StrEnum):
     MAJORITY = "majority"
 
 
-MODES_PLAYED: Final = (Mode.PAIR_FAST, Mode.PAIR_FAST, Mode.MAJORITY)
-"""The modes that seeds draw from, each as often as it stands here: those that ``Ownership`` has."""
+MODES_PLAYED: Final = (
+    Mode.PAIR_FAST,
+    Mode.PAIR_FAST,
+    Mode.PAIR_STRICT,
+    Mode.MAJORITY,
+    Mode.MAJORITY,
+)
+"""The modes that seeds draw from, each as often as it stands here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +128,14 @@ class Setup:
         )
 
     @property
+    def tail_s(self) -> float:
+        """How long an address may outlive its lease where takeover is strict."""
+        return EXPIRY_TAIL_S if self.mode is Mode.PAIR_STRICT else 0.0
+
+    @property
     def takeover_options(self) -> dict[str, Any]:
         """What ``Ownership`` is told of the mode, beyond what the fast pair needs."""
-        strict = self.mode is Mode.PAIR_STRICT
-        return {"witnesses": self.witness_names, "tail_s": EXPIRY_TAIL_S if strict else 0.0}
+        return {"witnesses": self.witness_names, "tail_s": self.tail_s}
 
     def __str__(self) -> str:
         words = [self.mode, self.pace, f"groups={self.groups}", f"links={self.links}"]

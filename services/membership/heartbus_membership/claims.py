@@ -16,7 +16,8 @@ class Phase(enum.IntEnum):
     ``held``: it may hold the group. ``releasing``: it has withdrawn the grant from its own vip and
     waits until the addresses are gone; nobody else may claim yet. ``wanting``: it is ready and asks
     the holder to hand over (failback, or a takeover that an operator asked for). ``asking``: it
-    claims the group once a majority of the voters supports it; until then it has no lease.
+    claims the group once a majority of the voters supports it, or once the other one of two knows;
+    until then it has no lease.
     """
 
     NONE = 0

@@ -10,8 +10,9 @@ Sans-I/O; times are seconds on our monotonic clock. Each group goes its own way:
       └──────────── vip released it, or is silent and the lease has ended ◄──────────┘
 
 Two directors decide by themselves: the claims of a dead or departed director are void, their epochs
-still count. With three or more voters a claim is *asking* until a majority supports it, and the
-lease is the time for which that majority has promised to support nobody else (``votes``).
+still count. Where takeover is strict, a director that hears the other one is *asking* until that
+one has heard of it. With three or more voters a claim is *asking* until a majority supports it, and
+the lease is the time for which that majority has promised to support nobody else (``votes``).
 
 A claim of equal or higher rank wins: the higher epoch, then the preferred director, then the order
 of the configuration. Epochs only grow. Whoever loses a conflict, hands over or wakes after the end
@@ -37,6 +38,7 @@ from heartbus_membership.claims import (
     PersistEpoch,
     PersistStandby,
     Phase,
+    SendHeartbeat,
     StandingLease,
     Vote,
 )
@@ -175,6 +177,7 @@ class Ownership:
         if view.ballot is not None:
             effects = view.ballot.peer_heard(peer, report, view.groups, now_s=now_s)
         if nothing_new:
+            known.report = report  # what it echoes is new
             return effects  # this is nearly every heartbeat
         effects += self._note_claims(report)
         for name, group in view.groups.items():
@@ -185,7 +188,9 @@ class Ownership:
             known.up_since_s = now_s
         known.status = DirectorStatus.ALIVE
         known.gone_since_s = float("inf")
-        known.report = report
+        known.report, known.last_words = report, None
+        if view.ballot is None and any(c.phase is Phase.ASKING for c in report.claims.values()):
+            effects.append(SendHeartbeat())  # that we have heard it, and what we claim
         return effects
 
     def _note_claims(self, report: PeerReport) -> list[Effect]:
@@ -245,8 +250,9 @@ class Ownership:
             peer.last_words is not None
             and peer.last_words.claims.get(group.rule.name, Claim()).phase not in CLAIMING
         )
-        if claiming and view.strict and not released:
-            # It renewed its lease for the last time before we found it gone.
+        unheard = died and view.ballot is None and peer.report is not None
+        if (claiming or unheard) and view.strict and not released:
+            # It renewed its lease, or claimed, for the last time before we found it gone.
             group.free_s = now_s + view.lease_s + view.tail_s
         if died and may_hold and peer.name in view.fences:
             group.unsafe.add(peer.name)
@@ -271,6 +277,7 @@ class Ownership:
 
     def beat_sent(self, sequence: int, *, now_s: float) -> None:
         """Note that a heartbeat with our claims was sent, at ``now_s`` or a little later."""
+        self._view.sequence = sequence
         if self._view.ballot is not None:
             self._view.ballot.beat_sent(sequence, now_s=now_s)
 

@@ -264,7 +264,7 @@ def _claim(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
     group.vacated_by = group.cause = None
     group.standby = False
     group.wanted_until_s = float("-inf")
-    if view.ballot is None:
+    if view.ballot is None and (view.alone or not view.strict):
         group.phase = Phase.HELD
         group.lease_until_s = now_s + view.lease_s
         yield _granted(group, reason, cause)
@@ -276,10 +276,12 @@ def _claim(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
 
 
 def _ask(view: View, group: KnownGroup) -> Iterator[Effect]:
-    assert view.ballot is not None
     group.highest += 1
     group.epoch = group.highest
     group.raise_to, group.stale_s = 0, 0.0
+    if view.ballot is None:
+        group.asked_after = view.sequence
+        return
     yield from view.ballot.claim_begins(group.rule.name, group.epoch)
 
 
@@ -339,7 +341,9 @@ def _reason_to_claim(view: View, group: KnownGroup) -> str:
 
 
 def _while_asking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
-    assert view.ballot is not None
+    if view.ballot is None:
+        yield from _while_announcing(view, group, now_s)
+        return
     until_s = view.ballot.lease_until_s(group.rule.name)
     if _must_withdraw(view, group, now_s):
         group.phase = Phase.NONE
@@ -362,6 +366,25 @@ def _while_asking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
             group.reason = "asked for it, but our own vote cannot be written"
         group.ask_again_s = now_s + ASK_PROMISES * (view.lease_s + view.tail_s)
         view.ballot.claim_ends(group.rule.name, group.epoch, gone_s=now_s)
+
+
+def _while_announcing(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
+    """Two directors, strict: hold once the other one has heard of it and claims nothing itself.
+
+    It may just be claiming because it has not heard us for a while. If it falls silent before it
+    answers, it may have claimed.
+    """
+    if view.alone or _must_withdraw(view, group, now_s):
+        group.phase = Phase.NONE
+        return
+    for peer, _ in view.live_claims(group):
+        echoed = None if peer.report is None else peer.report.echoed
+        if echoed is None or echoed <= group.asked_after:
+            return
+    group.phase = Phase.HELD
+    group.lease_until_s = now_s + view.lease_s
+    reason, cause, group.cause = group.reason, group.cause, None
+    yield _granted(group, reason, cause)
 
 
 def _must_withdraw(view: View, group: KnownGroup, now_s: float) -> bool:

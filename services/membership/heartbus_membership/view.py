@@ -83,6 +83,8 @@ class KnownGroup:
     stale_s: float = 0.0
     """Our vip may believe in a lease that is longer by so much: an earlier process told it."""
     ask_until_s: float = float("-inf")
+    asked_after: int = 0
+    """Our heartbeats of a higher sequence say that we ask."""
     ask_again_s: float = float("-inf")
 
 
@@ -109,6 +111,8 @@ class View:
     fences: frozenset[str] = frozenset()
     fenced: set[str] = field(default_factory=set)
     stopping: bool = False
+    sequence: int = 0
+    """Of our last heartbeat."""
     ready_since_s: float | None = None
     woke_s: float | None = None
     bar: str | None = None
