@@ -51,7 +51,7 @@ def _serve(at: Sequence[tuple[str, int]], ready: Connection) -> None:
             if what == "accept":
                 selector.register(sock.accept()[0], selectors.EVENT_READ, ("stream", name))
             elif what == "datagram":
-                data, client = sock.recvfrom(100)
+                _data, client = sock.recvfrom(100)
                 sock.sendto(name.encode(), client)
             elif sock.recv(100):
                 sock.sendall(name.encode())

@@ -22,7 +22,7 @@ unknown entries carry weight, it stays as it is.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -79,6 +79,9 @@ Overrides = Mapping[Server, Override]
 
 NO_OVERRIDES: Final[Overrides] = {}
 SORRY_WEIGHT: Final = 1
+
+REMEMBERED_MAX: Final = 20_000
+"""Services; of a reload that changes all of many, the old ones are forgotten at this number."""
 
 _FORWARDING: Final = {
     ForwardingMethod.GATE: Forwarding.GATE,
@@ -150,17 +153,20 @@ def wanted_service(
     """Return the wanted entry of one service; ``observed`` None: the kernel does not have it."""
     there = observed.destinations if observed is not None else {}
     destinations: dict[DestinationKey, DestinationSettings] = {}
-    name, always = service.name, _ALWAYS.get(service.check.type)
+    always = _ALWAYS.get(service.check.type)
     decided = adopted = False
-    for configured in service.real_servers:
-        real = _weighed(configured, weights.get((name, configured.name)))
-        key = real_server_key(service, real)
-        health = always or verdicts.get((name, real.name), Health.UNKNOWN)
-        entry = _real_server(service, real, health, there.get(key))
-        if overrides and (override := overrides.get((name, real.name))) is not None:
+    for who, key, configured in _prepared(service):
+        health = always or verdicts.get(who, Health.UNKNOWN)
+        settings = _weighed(configured, weights.get(who)) if weights else configured
+        override = overrides.get(who) if overrides else None
+        if override is not None:
             entry = _overridden(
-                override, service, real, health, there.get(key), cut=(name, real.name) in cut
+                override, settings, health, there.get(key), service.quiescent, cut=who in cut
             )
+        elif health is Health.UP:
+            entry = settings
+        else:
+            entry = _not_up(settings, health, there.get(key), service.quiescent)
         if entry is None:
             continue
         if key not in destinations or entry.weight > destinations[key].weight:
@@ -233,29 +239,63 @@ def _destination_key(
     return DestinationKey(address=canonical_address(endpoint.address), port=port)
 
 
-def _weighed(real: RealServer, weight: int | None) -> RealServer:
-    """Return the real server with the weight that its checks say; a configured 0 stays 0."""
-    return real if weight is None or real.weight == 0 else replace(real, weight=weight)
+@dataclass(slots=True)
+class _Remembered:
+    """What a service says of its real servers; it is the same in every plan."""
+
+    service: VirtualService
+    real_servers: list[tuple[Server, DestinationKey, DestinationSettings]]
 
 
-def _real_server(
+_remembered: dict[int, _Remembered] = {}
+
+
+def _prepared(
     service: VirtualService,
-    real: RealServer,
-    health: Health,
-    observed: DestinationSettings | None,
-) -> DestinationSettings | None:
-    settings = DestinationSettings(
+) -> list[tuple[Server, DestinationKey, DestinationSettings]]:
+    """Return name, key and configured settings of each real server.
+
+    Remembered by identity: hashing a service with all its servers would cost more than it saves.
+    An entry holds its service, so no other object can have the same identity meanwhile.
+    """
+    found = _remembered.get(id(service))
+    if found is None:
+        if len(_remembered) >= REMEMBERED_MAX:
+            _remembered.clear()
+        found = _remembered[id(service)] = _Remembered(
+            service,
+            [
+                ((service.name, real.name), real_server_key(service, real), _configured(real))
+                for real in service.real_servers
+            ],
+        )
+    return found.real_servers
+
+
+def _configured(real: RealServer) -> DestinationSettings:
+    return DestinationSettings(
         forwarding=_FORWARDING[real.forwarding],
         weight=real.weight,
         upper_threshold=real.upper_threshold,
         lower_threshold=real.lower_threshold,
         tunnel=tunnel_ends(real.tunnel),
     )
-    if health is Health.UP:
-        return settings
+
+
+def _weighed(settings: DestinationSettings, weight: int | None) -> DestinationSettings:
+    """Return the entry with the weight that its checks say; a configured 0 stays 0."""
+    return settings if weight is None or not settings.answers else replace(settings, weight=weight)
+
+
+def _not_up(
+    settings: DestinationSettings,
+    health: Health,
+    observed: DestinationSettings | None,
+    quiescent: bool,
+) -> DestinationSettings | None:
     if health is Health.UNKNOWN and observed is not None:
         return replace(settings, weight=observed.weight)
-    return replace(settings, weight=0) if service.quiescent else None
+    return replace(settings, weight=0) if quiescent else None
 
 
 def tunnel_ends(tunnel: Tunnel) -> TunnelEnds:
@@ -267,10 +307,10 @@ def tunnel_ends(tunnel: Tunnel) -> TunnelEnds:
 
 def _overridden(
     override: Override,
-    service: VirtualService,
-    real: RealServer,
+    settings: DestinationSettings,
     health: Health,
     observed: DestinationSettings | None,
+    quiescent: bool,
     *,
     cut: bool,
 ) -> DestinationSettings | None:
@@ -279,12 +319,15 @@ def _overridden(
     A draining server keeps its entry, quiescent or not: its connections need it. Once it is down
     they are lost, and what the configuration says of a failed server counts.
     """
-    if override.action is OverrideAction.WEIGHT:
-        return _real_server(service, replace(real, weight=override.weight), health, observed)
     if override.action is OverrideAction.DISABLE or cut:
         return None
-    entry = _real_server(service, real, health, observed)
-    return None if entry is None else replace(entry, weight=0)
+    if override.action is OverrideAction.WEIGHT:
+        settings = replace(settings, weight=override.weight)
+    up = health is Health.UP
+    entry = settings if up else _not_up(settings, health, observed, quiescent)
+    if entry is None or override.action is OverrideAction.WEIGHT:
+        return entry
+    return replace(entry, weight=0)
 
 
 def _sorry_settings(service: VirtualService) -> DestinationSettings:
