@@ -104,6 +104,8 @@ def _key(result: AuthKeys, words: list[str], place: Place, report: Report) -> No
         return
     if len(words) > 3:
         report.warning(place, "words after the secret are left out: a secret has no blanks")
+    if len(words) > 2 and len(words[2]) > 1 and words[2][0] == words[2][-1] in ("'", '"'):
+        report.warning(place, "the quotes are part of the secret, as in Heartbeat")
     secret = words[2].encode("utf-8", "surrogateescape") if len(words) > 2 else b""
     result.keys.append(
         Setting(value=AuthKey(id=key_id, method=method, secret=secret), place=place.of(str(key_id)))

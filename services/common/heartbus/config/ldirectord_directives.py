@@ -200,7 +200,7 @@ def _schedflags(text: str) -> tuple[SchedulerFlag, ...]:
     try:
         return tuple(SchedulerFlag(word) for word in text.split(","))
     except ValueError:
-        raise bad(text, f"of {', '.join(SchedulerFlag)}, commas between them") from None
+        raise bad(text, f"one or more of {', '.join(SchedulerFlag)}") from None
 
 
 def _httpmethod(text: str) -> HttpMethod:
@@ -459,6 +459,7 @@ UNUSED: Final[dict[str, tuple[Where, str]]] = {
     "callback": (Where.GLOBAL, "subscribe to config.applied instead"),
     "cleanstop": (Where.BOTH, "stopping leaves the table as it is"),
     "comment": (Where.VIRTUAL, "only used in mails"),
+    "connecttimeout": (Where.BOTH, "nor by ldirectord of 2003; checktimeout is what counts"),
     "emailalert": (Where.BOTH, "no mails yet"),
     "emailalertfreq": (Where.BOTH, "no mails yet"),
     "emailalertfrom": (Where.GLOBAL, "no mails yet"),
@@ -469,12 +470,12 @@ UNUSED: Final[dict[str, tuple[Where, str]]] = {
     "monitorfile": (Where.VIRTUAL, "subscribe to realserver.> instead"),
     "readdquiescent": (Where.GLOBAL, "servers are never added before their first check passed"),
     "servicename": (Where.VIRTUAL, "only used in mails"),
+    "sitename": (Where.VIRTUAL, "nor by ldirectord since 2003"),
     "smtp": (Where.BOTH, "no mails yet"),
     "supervised": (Where.GLOBAL, "services always stay in the foreground"),
 }
 
 REPLACED: Final[dict[str, str]] = {
-    "connecttimeout": "ldirectord refuses it today; allowed is checktimeout",
     "timeout": "ldirectord refuses it today; allowed are checktimeout and negotiatetimeout",
 }
 

@@ -85,7 +85,8 @@ monitorfile | path | none | log of the checks of one service
 servicename | text | none | name of the service in mails
 comment | text | none | remark in mails
 timeout | seconds | | an old name; ldirectord refuses it today
-connecttimeout | seconds | | an old name; ldirectord refuses it today
+connecttimeout | seconds | | ignored by ldirectord of 2003, refused today
+sitename | text | | known to ldirectord of 2003 alone
 """
 
 _HA_CF_ROWS: Final = """
