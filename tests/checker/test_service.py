@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -22,6 +23,7 @@ from heartbus.bus import Inbox, NatsBus
 from heartbus.config import ConfigError
 from heartbus.events import (
     CheckerState,
+    ConfigApplied,
     Health,
     Message,
     RealServerDown,
@@ -427,6 +429,52 @@ async def test_a_stop_cancels_the_probes_under_way(tmp_path: Path, hanging: list
     frame.stopping.set()
     await asyncio.wait_for(running, 1.0)
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+async def test_new_checks_take_the_place_of_old_ones_and_equal_ones_go_on(
+    tmp_path: Path, hanging: list[int]
+) -> None:
+    service = virtual_service(
+        real_server("127.0.0.1", hanging[0]), check=http_check(timeout_s=60.0)
+    )
+    frame = context(tmp_path, service)
+    bus = MemoryHub().bus(node="linuxha1", service="checker", clock=time.monotonic)
+    frame.bus = cast(NatsBus, bus)
+    running = asyncio.ensure_future(check_real_servers(frame))
+    await asyncio.sleep(0)
+    assert frame.take_up is not None
+    on = virtual_service(real_server(), check=Check(type=CheckType.ON))
+    digest = frame.digest
+    frame.take_up(replace(frame.cluster, virtual_services=(service,)))
+    assert [event.kind for event in bus.published if isinstance(event, RealServerUp)] == []
+    frame.take_up(replace(frame.cluster, virtual_services=(on,)))
+    assert [e.real_server for e in bus.published if isinstance(e, RealServerUp)] == [
+        str(on.real_servers[0].name)
+    ]
+    assert isinstance(bus.published[-1], ConfigApplied)
+    assert bus.published[-1].digest == frame.digest != digest
+    frame.stopping.set()
+    await asyncio.wait_for(running, 1.0)
+
+
+async def test_checks_that_cannot_be_carried_out_leave_the_old_ones(
+    tmp_path: Path, hanging: list[int]
+) -> None:
+    service = virtual_service(
+        real_server("127.0.0.1", hanging[0]), check=http_check(timeout_s=60.0)
+    )
+    frame = context(tmp_path, service)
+    running = asyncio.ensure_future(check_real_servers(frame))
+    await asyncio.sleep(0.05)
+    probing = len(os.listdir("/proc/self/fd"))
+    assert frame.take_up is not None
+    broken = virtual_service(real_server(), check=http_check(receive="Test (Page"))
+    with pytest.raises(ConfigError, match="not a regular expression"):
+        frame.take_up(replace(frame.cluster, virtual_services=(broken,)))
+    await asyncio.sleep(0)
+    assert len(os.listdir("/proc/self/fd")) == probing
+    frame.stopping.set()
+    await asyncio.wait_for(running, 1.0)
 
 
 def test_probes_leave_descriptors_for_the_rest() -> None:

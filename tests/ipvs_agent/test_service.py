@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Sequence
@@ -169,6 +170,52 @@ def test_an_event_is_carried_out_at_once_and_named_as_the_cause(tmp_path: Path) 
     assert isinstance(changed.body, IpvsChanged)
     assert changed.body.actions == ("-e -t 192.168.7.110:80 -r 192.168.7.11:80 -g -w 0",)
     assert changed.envelope.cause == event
+
+
+def reloaded(setting: Setting, *services: VirtualService) -> None:
+    setting.agent.take_up(cluster(*services))
+
+
+def test_the_same_services_read_anew_change_nothing(tmp_path: Path) -> None:
+    setting = start(tmp_path)
+    setting.says(UP, DOWN)
+    dumps, attempts = setting.table.dumps, len(setting.table.attempted)
+    reloaded(setting, dataclasses.replace(SERVICE))
+    assert (setting.table.dumps, len(setting.table.attempted)) == (dumps, attempts)
+
+
+def test_a_reload_gives_no_traffic_to_servers_that_are_down_or_new(tmp_path: Path) -> None:
+    """L-3: ldirectord puts quiesced servers back to full weight for a moment."""
+    two, three = SERVICE, virtual_service(1, 1, 1)
+    setting = start(tmp_path, two)
+    setting.says(UP, DOWN)
+    before = len(setting.table.attempted)
+    reloaded(setting, three)
+    assert setting.destinations() == {A: 1, B: 0, destination(13): 0}
+    touched = [str(action) for action in setting.table.attempted[before:]]
+    assert touched == ["-a -t 192.168.7.110:80 -r 192.168.7.13:80 -g -w 0"]
+    setting.says(UP, DOWN, UP, service=three)
+    assert setting.destinations()[destination(13)] == 1
+    reloaded(setting, two)
+    assert setting.destinations() == {A: 1, B: 0}
+
+
+def test_a_reload_removes_services_that_are_configured_no_more(tmp_path: Path) -> None:
+    other = virtual_service(1, port=81)
+    setting = start(tmp_path, SERVICE, other)
+    setting.says(UP, UP)
+    reloaded(setting, SERVICE)
+    assert list(setting.table.table.services) == [key(80)]
+    assert setting.destinations() == {A: 1, B: 1}
+    reloaded(setting, SERVICE, other)
+    assert set(setting.table.table.services) == {key(80), key(81)}
+
+
+def test_a_weight_that_is_read_anew_is_set_for_servers_that_are_up(tmp_path: Path) -> None:
+    setting = start(tmp_path)
+    setting.says(UP, DOWN)
+    reloaded(setting, virtual_service(5, 5))
+    assert setting.destinations() == {A: 5, B: 0}
 
 
 def test_many_verdicts_at_once_are_one_change(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from typing import Final
 
 from heartbus.bus import Bus
 from heartbus.config import ConfigError
-from heartbus.events import CheckerState, RealServerDown, RealServerUp, RealServerWeight
+from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp, RealServerWeight
 from heartbus.log import RateLimit, logger
+from heartbus.model import Cluster
 from heartbus.runner import Context
 
 from .maintenance import Key, Maintenance
@@ -48,7 +49,10 @@ DESCRIPTORS_KEPT_FREE: Final = 64
 
 
 class Checker:
-    """All checks of one process, on the running event loop. ``probes`` go with ``plan.targets``."""
+    """All checks of one process, on the running event loop. ``probes`` go with ``plan.targets``.
+
+    ``before``: a closed checker of another configuration, whose verdicts are remembered.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Checker:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         memory: Memory | None = None,
+        before: Checker | None = None,
     ) -> None:
         self._plan = plan
         self._probes = probes
@@ -71,9 +76,12 @@ class Checker:
         self._wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
         self._memory = memory
-        self._verdicts = Verdicts(
-            plan, time_s=wall_clock(), remembered=memory.read() if memory is not None else None
-        )
+        self._remembered: dict[Key, Health] = {}
+        if before is not None:
+            self._remembered = before.known_healths()
+        elif memory is not None:
+            self._remembered = dict(memory.read())
+        self._verdicts = Verdicts(plan, time_s=wall_clock(), remembered=self._remembered)
         self._schedule = ProbeSchedule(
             [target.interval_s for target in plan.targets],
             now_s=clock(),
@@ -94,6 +102,11 @@ class Checker:
     def state(self) -> CheckerState:
         """Every verdict now."""
         return self._verdicts.snapshot
+
+    def known_healths(self) -> dict[Key, Health]:
+        """Return what was last decided, by us or before our start."""
+        decided = {k: h for k, h in self._verdicts.healths() if h is not Health.UNKNOWN}
+        return {**self._remembered, **decided}
 
     def start(self) -> None:
         """Announce what needs no probe and begin the first round."""
@@ -250,12 +263,19 @@ async def check_real_servers(context: Context) -> None:
         streams.drain()
         pings.drain()
 
-    try:
+    memory = Memory(context.state_dir / MEMORY_FILE, clock=time.time)
+
+    def begun(cluster: Cluster, before: _Running | None) -> _Running:
+        """Return what runs for this configuration; the same if the checks are the same."""
         try:
-            plan = plan_checks(context.cluster.virtual_services)
+            plan = plan_checks(cluster.virtual_services)
+            if before is not None and plan == before.plan:
+                return before
             probes = make_probes(plan, streams=streams, node=context.node, pings=pings)
         except (TargetError, ProbeError) as error:
-            raise ConfigError.plain(f"{context.cluster.source}: {error}") from error
+            raise ConfigError.plain(f"{cluster.source}: {error}") from error
+        if before is not None:
+            before.close()
         checker = Checker(
             plan,
             probes,
@@ -263,7 +283,8 @@ async def check_real_servers(context: Context) -> None:
             deadlines=Deadlines(loop, drain=drain),
             rng=random.Random(),
             concurrent_max=affordable_probes(),
-            memory=Memory(context.state_dir / MEMORY_FILE, clock=time.time),
+            memory=memory,
+            before=before.checker if before is not None else None,
         )
         checker.start()
         context.log.info(
@@ -273,15 +294,39 @@ async def check_real_servers(context: Context) -> None:
             dict(plan.maintenance), changed=checker.maintenance_changed, clock=time.monotonic
         )
         looking = asyncio.create_task(maintenance.run())
+        return _Running(plan=plan, checker=checker, looking=looking)
+
+    try:
+        running = begun(context.cluster, None)
+
+        def take_up(read: Cluster) -> None:
+            nonlocal running
+            running = begun(read, running)
+            context.applied(read)
+
+        context.take_up = take_up
         context.ready()
         try:
             await context.stopping.wait()
         finally:
-            looking.cancel()
-            checker.close()
+            running.close()
     finally:
         streams.close()
         pings.close()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    """The checker of one configuration, and who looks for servers in maintenance."""
+
+    plan: CheckPlan
+    checker: Checker
+    looking: asyncio.Task[None]
+
+    def close(self) -> None:
+        """End both."""
+        self.looking.cancel()
+        self.checker.close()
 
 
 def affordable_probes() -> int:

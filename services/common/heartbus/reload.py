@@ -1,7 +1,7 @@
-"""What of a configuration that was read anew a running director uses at once: its keys.
+"""What of a configuration that was read anew a running director uses at once.
 
-Sans-I/O. Everything else needs a restart, one director after the other; what waits for one is told
-in words.
+Sans-I/O. The keys and the virtual services. Everything else needs a restart, one director after the
+other; what waits for one is told in words.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from heartbus.config.digest import differing_parts, part_digests
 from heartbus.model import Cluster
 
 
-def with_new_keys(running: Cluster, read: Cluster) -> Cluster:
-    """Return what runs, with the keys of what was read."""
+def with_live_parts(running: Cluster, read: Cluster) -> Cluster:
+    """Return what runs, with the keys and the virtual services of what was read."""
     membership = dataclasses.replace(
         running.membership, authentication=read.membership.authentication
     )
-    return dataclasses.replace(running, membership=membership)
+    return dataclasses.replace(
+        running, membership=membership, virtual_services=read.virtual_services
+    )
 
 
 def waits_for_restart(running: Cluster, read: Cluster) -> tuple[str, ...]:
-    """Return in which parts, other than the keys, what was read differs from what runs."""
-    theirs = part_digests(with_new_keys(read, running))
+    """Return in which parts, other than those, what was read differs from what runs."""
+    theirs = part_digests(with_live_parts(read, running))
     return differing_parts(part_digests(running), theirs)

@@ -29,6 +29,7 @@ from heartbus.config.own_name import known_node as known_node
 from heartbus.config.validate import recheck
 from heartbus.events import ConfigApplied, ServiceStarted, ServiceStopped
 from heartbus.model import TIMER_PROFILES, Cluster, default_lease_s
+from heartbus.reload import waits_for_restart, with_live_parts
 from heartbus.systemd import Notifier
 
 EXIT_OK: Final = 0
@@ -73,6 +74,14 @@ class Context:
             self._tell_observers(connected=True)
         else:
             self.bus.on_connection(lambda connected: self._tell_observers(connected=connected))
+
+    def applied(self, read: Cluster) -> None:
+        """Say that the service runs with what can be used at once of ``read``."""
+        waiting = waits_for_restart(self.cluster, read)
+        self.cluster = with_live_parts(self.cluster, read)
+        self.digest = config_digest(self.cluster)
+        self.bus.publish(ConfigApplied(source=read.source, digest=self.digest))
+        self.log.info("config.applied", config=self.digest, restart_for=", ".join(waiting))
 
     def _tell_observers(self, *, connected: bool) -> None:
         if connected and not self.told:

@@ -57,11 +57,7 @@ class Operators:
         self._wall = wall
         self._changed = changed
         self._log = log
-        self._keys: dict[Server, tuple[ServiceKey, DestinationKey]] = {
-            (s.name, real.name): (service_key(s), real_server_key(s, real))
-            for s in services
-            for real in s.real_servers
-        }
+        self._keys = _keys(services)
         self.book = OverrideBook(services, node=node)
         self._cut: set[Server] = set()
 
@@ -75,6 +71,14 @@ class Operators:
         self._cut = {s for s in self.book.effective if self.book.is_cut(s, wall_s=wall_s)}
         for command_class in (Drain, Disable, Enable, SetWeight):
             self._bus.serve_command(command_class, self._obey)
+
+    def use(self, services: Iterable[VirtualService]) -> None:
+        """Go on with other services; what was asked for stands where the server is still there."""
+        services = tuple(services)
+        before, self.book = self.book, OverrideBook(services, node=self._node)
+        self.book.restored(before.overrides, before.drained)
+        self._keys = _keys(services)
+        self._cut &= self.book.effective.keys()
 
     @property
     def cut(self) -> frozenset[Server]:
@@ -170,3 +174,14 @@ def _told(node: str, override: Override, servers: int) -> str:
     }[override.action]
     entries = "entry" if servers == 1 else "entries"
     return f"{node}: {override.server} is {what} ({servers} {entries})"
+
+
+def _keys(
+    services: Iterable[VirtualService],
+) -> dict[Server, tuple[ServiceKey, DestinationKey]]:
+    """Return what names each real server in the kernel."""
+    return {
+        (s.name, real.name): (service_key(s), real_server_key(s, real))
+        for s in services
+        for real in s.real_servers
+    }

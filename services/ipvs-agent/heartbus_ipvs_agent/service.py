@@ -126,6 +126,25 @@ class IpvsAgent:
         self.look()
         self._operators.tell()
 
+    def take_up(self, read: Cluster) -> None:
+        """Go on with the virtual services of a configuration that was read anew.
+
+        Verdicts and what operators asked for stand. A new real server is unknown, so it gets no
+        traffic before its first check; what is configured no more leaves the table.
+        """
+        services = {s.name: s for s in read.virtual_services}
+        if services == self._services:
+            return
+        ours = self._obsolete.union(self._keys)
+        self._services = services
+        self._keys = [service_key(s) for s in read.virtual_services]
+        self._obsolete = ours.difference(self._keys)
+        self._verdicts.use(read.virtual_services)
+        self._operators.use(read.virtual_services)
+        self._write_managed()
+        self.look()
+        self._bus.publish_state()
+
     # --- what makes us act -----------------------------------------------------------------------
 
     def messages_received(self, messages: Sequence[Message]) -> None:
@@ -344,6 +363,12 @@ async def serve(context: Context) -> None:
         log=context.log,
     )
     agent.start()
+
+    def take_up(read: Cluster) -> None:
+        agent.take_up(read)
+        context.applied(read)
+
+    context.take_up = take_up
     context.ready()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(t) for t in (agent.listen(), agent.look_on(), agent.tell_on())]

@@ -34,11 +34,20 @@ class VerdictBook:
 
     def __init__(self, services: Iterable[VirtualService], *, node: str, now_s: float) -> None:
         self._node = node
-        self._known = {(s.name, real.name) for s in services for real in s.real_servers}
+        self._known: set[tuple[VirtualServiceName, RealServerName]] = set()
         self._own_heard_s = now_s
         self._peers_heard_s: dict[str, float] = {}
         self.decided: dict[tuple[VirtualServiceName, RealServerName], Health] = {}
         self.weights: dict[tuple[VirtualServiceName, RealServerName], int] = {}
+        self.use(services)
+
+    def use(self, services: Iterable[VirtualService]) -> None:
+        """Go on with these services; of real servers that stay the last decision stands."""
+        self._known = {(s.name, real.name) for s in services for real in s.real_servers}
+        for key in self.decided.keys() - self._known:
+            del self.decided[key]
+        for key in self.weights.keys() - self._known:
+            del self.weights[key]
 
     def bus_found(self, *, now_s: float) -> None:
         """Silence during an outage of the bus says nothing about our checker: count anew."""

@@ -1,4 +1,4 @@
-"""Takes up what can be used at once of a configuration that was read anew: the keys.
+"""Takes up what can be used at once of a configuration that was read anew: keys, and its digest.
 
 Shell. Old and new keys are both accepted between the steps of a change, so no heartbeat is lost
 (docs/decisions/0016-agreement-and-reload.md).
@@ -11,7 +11,7 @@ import structlog
 from heartbus.bus import Bus
 from heartbus.events import ConfigApplied
 from heartbus.model import Cluster
-from heartbus.reload import waits_for_restart, with_new_keys
+from heartbus.reload import waits_for_restart, with_live_parts
 from heartbus_membership.agreement import Agreement
 from heartbus_membership.signing import Keyring
 
@@ -37,10 +37,10 @@ class Reloading:
     def take_up(self, read: Cluster) -> None:
         """Sign with the keys of what was read; say what of it waits for a restart."""
         waiting = waits_for_restart(self._cluster, read)
-        self._cluster = with_new_keys(self._cluster, read)
+        self._cluster = with_live_parts(self._cluster, read)
         self._keyring.use(self._cluster.membership.authentication)
         self._agreement.use(self._cluster)
         digest = self._agreement.digest
         self._bus.publish(ConfigApplied(source=read.source, digest=digest))
         self._bus.publish_state()
-        self._log.info("config.keys_applied", config=digest, restart_for=", ".join(waiting))
+        self._log.info("config.applied", config=digest, restart_for=", ".join(waiting))

@@ -10,7 +10,7 @@ from typing import Final
 from heartbus.config import ConfigError
 from heartbus.log import logger
 from heartbus.model import Cluster
-from heartbus.reload import waits_for_restart, with_new_keys
+from heartbus.reload import waits_for_restart, with_live_parts
 from heartbus.runner import MachineError, load_cluster, use_cluster
 from heartbus.up import nats_server
 from heartbus.up.supervisor import Child, Supervisor, exec_body
@@ -21,8 +21,8 @@ SERVICES: Final = ("membership", "vip", "checker", "ipvs-agent")
 WITNESS_SERVICES: Final = ("membership",)
 """A witness votes and holds nothing."""
 
-RELOADED: Final = ("nats-server", "membership")
-"""Those that use new keys without a restart."""
+RELOADED: Final = ("nats-server", "membership", "checker", "ipvs-agent")
+"""Those that use new keys or virtual services without a restart."""
 
 STOP_ORDER: Final = ("vip", "membership", "checker", "ipvs-agent", "nats-server")
 """Addresses are given up first, while membership can still tell the peers."""
@@ -51,7 +51,7 @@ class Configuration:
         self._server.write_text(nats_server.configuration(self.cluster, self._node))
 
     def reload(self) -> tuple[str, ...]:
-        """Read the files anew and take their keys; return which children are to do so too.
+        """Read the files anew, take what is used at once; return which children do so too.
 
         What cannot be used changes nothing, and is told.
         """
@@ -59,7 +59,7 @@ class Configuration:
         try:
             read = load_cluster(self._path, timers=self._timers)
             waiting = waits_for_restart(self.cluster, read)
-            self.cluster = with_new_keys(self.cluster, read)
+            self.cluster = with_live_parts(self.cluster, read)
             self.write_server()
         except (ConfigError, OSError) as error:
             log.error("reload.rejected", problem=str(error), then="goes on as before")
@@ -68,7 +68,7 @@ class Configuration:
             # A defect of ours in what reads files must not end a director that works.
             log.exception("reload.failed", then="goes on as before")
             return ()
-        log.info("reload.keys_applied", restart_for=", ".join(waiting))
+        log.info("reload.applied", restart_for=", ".join(waiting))
         return RELOADED
 
 
@@ -137,9 +137,9 @@ def service_body(
 ) -> Callable[[], int]:
     """Load a service now and return the body that runs it in a forked child.
 
-    The child gets the configuration that this director started with, but for the keys of the last
-    reload: a service that is killed while somebody edits the file comes back with what the others
-    run.
+    The child gets the configuration that this director started with, but for what the last
+    reload took up: a service that is killed while somebody edits the file comes back with what
+    the others run.
 
     Raises:
         MachineError: the service is not installed.
