@@ -64,8 +64,8 @@ def up(
 
     Each is a process of its own and is restarted when it dies. On a clean stop the VIPs are
     given up first. SIGHUP takes up changed keys and virtual services; the rest waits for a
-    restart. Exit code: 0 stopped as asked, 2 the configuration is wrong, 3 this machine lacks something (the message
-    says what to do).
+    restart. Exit code: 0 stopped as asked, 2 the configuration is wrong, 3 this machine lacks
+    something (the message says what to do).
     """
     import os
 
