@@ -65,6 +65,21 @@ class Fault:
         silence = self.pair.client.silence(from_s=self.since_s, until_s=time.monotonic())
         assert silence.longest_s - silence.own_late_s < 0.5
 
+    def settles_on(self, name: str) -> None:
+        """Wait until the pair is settled; it must be this director that holds the VIP."""
+        settled = self.pair.settle()
+        assert settled == name, f"{settled} holds it, not {name}:\n{self.story()}"
+
+    def story(self) -> str:
+        """Return what each bus told since the fault, and which host had the VIP when."""
+        lines = [
+            f"on the bus of {name}: {observer.line(message)}"
+            for name, observer in self.pair.observers.items()
+            for message in list(observer.events)[self.heard[name] :]
+        ]
+        spans = self.pair.witness.holds(since_s=self.since_s)
+        return "\n".join([*lines, *map(str, spans)])
+
     def moves(self) -> list[str]:
         """Return the hosts to which the VIP came since the fault."""
         return [hold.host for hold in self.pair.witness.holds(since_s=self.since_s)]

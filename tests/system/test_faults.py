@@ -205,7 +205,7 @@ def test_a_paused_process_hands_over_without_two_holders(fault: Fault, process: 
     paused(fault, PROCESSES[process], taken_over)
     fault.wait_until_answered_by(fault.standby)
     assert fault.on_two_s() == 0.0
-    assert fault.pair.settle() == fault.standby
+    fault.settles_on(fault.standby)
     assert fault.moves() == [fault.host(fault.standby)]
 
 

@@ -125,7 +125,7 @@ def test_keys_change_in_three_steps_and_nobody_is_late(fault: Fault) -> None:
     pair.signal_all(fault.standby, signal.SIGKILL, "heartbus-member")
     since = len(pair.observers[fault.active].events)
     wait_until(lambda: bool(pair.pids(fault.standby, "heartbus-member")), timeout_s=5.0, what="it")
-    assert pair.settle() == fault.active
+    fault.settles_on(fault.active)
     assert not pair.observers[fault.active].said(NodeDead, since=since)
     assert "unknown-key" not in getattr(state(pair, fault.active), "dropped", {})
     buses_meet(pair)
@@ -378,7 +378,7 @@ def test_other_files_are_an_alarm_on_both_directors_and_no_reason_to_move(fault:
         lambda: (s := state(pair, fault.active)) is not None and not s.config_differences,
         "they agree again",
     )
-    assert pair.settle() == fault.active
+    fault.settles_on(fault.active)
     assert fault.moves() == []
     assert alarms(pair, standby) == []
 
