@@ -212,6 +212,13 @@ class Excuses:
             for h in (one, other)
             if h.name in self.suspended
         ]
+        # Where nobody is there to learn it, vip goes on to the end of the lease as it knows it.
+        ends += [
+            self._conditions.host[h.name].bad_to_s
+            + bounds.address_without_membership_s(self._setup)
+            for h in (one, other)
+            if h.name in self.suspended and not self._conditions.membership[h.name].good
+        ]
         return max(ends)
 
     # --- two holders -----------------------------------------------------------------------------
@@ -249,9 +256,10 @@ class Excuses:
         restored_s = max(ends)
         healed_s = self._healed_s(one, other, restored_s) + self._withdrawn_s(one, other, group)
         until_s = restored_s + healed_s
-        if self.dual_since_s.get(group, INFINITY) > restored_s:
+        claims_s = (self.granted_s.get((h.name, group), INFINITY) for h in (one, other))
+        if min(self.dual_since_s.get(group, INFINITY), *claims_s) > restored_s:
             return until_s
-        for host in (one, other):  # both hold it from the cut on: who must withdraw may be paused
+        for host in (one, other):  # claimed behind the cut: who must say so or withdraw is paused
             for spell in (self._conditions.membership[host.name], self._conditions.vip[host.name]):
                 if spell.bad_from_s <= until_s:
                     alone_s = self._setup.times.lease_s + self._setup.tail_s + bounds.SLACK_S
