@@ -29,6 +29,7 @@ from heartbus.events import (
     RealServerDown,
     RealServerUp,
     RealServerWeight,
+    Verdict,
     VirtualServiceDown,
     VirtualServiceUp,
 )
@@ -100,7 +101,7 @@ class Bench:
         loop = asyncio.get_running_loop()
         self.plan = plan_checks(services)
         self.switches = [Switch() for _ in self.plan.targets]
-        hub = MemoryHub()
+        hub = self.hub = MemoryHub()
         self.bus: MemoryBus = hub.bus(node="linuxha1", service="checker", clock=time.monotonic)
         self.heard = Inbox()
         observer = hub.bus(node="linuxha1", service="observer", clock=time.monotonic)
@@ -109,6 +110,7 @@ class Bench:
         self.checker = Checker(
             self.plan,
             probes or list(self.switches),
+            node="linuxha1",
             bus=self.bus,
             deadlines=Deadlines(loop, drain=self.streams.drain),
             rng=random.Random(1),
@@ -367,6 +369,53 @@ async def test_a_maintenance_file_takes_a_server_out_at_once(tmp_path: Path) -> 
             await maintenance.look()
             up = (await bench.events(2))[0].body
             assert isinstance(up, RealServerUp)
+
+
+async def test_a_view_that_a_peer_contradicts_is_suspect_until_it_does_not() -> None:
+    bench = Bench(three(http_check(interval_s=0.05)))
+    for switch in bench.switches:
+        switch.passes = False
+    peer: MemoryBus = bench.hub.bus(node="linuxha2", service="checker", clock=time.monotonic)
+    names = [v.real_server for v in bench.checker.state.verdicts]
+
+    def seen(health: Health) -> CheckerState:
+        return CheckerState(
+            verdicts=tuple(
+                Verdict(
+                    virtual_service="tcp:192.0.2.110:80",
+                    real_server=name,
+                    health=health,
+                    reason="",
+                    since_s=0.0,
+                )
+                for name in names
+            )
+        )
+
+    view = seen(Health.UP)
+    peer.serve_state(lambda: view)
+    async with bench.running():
+        inbox = Inbox()
+        bench.bus.subscribe(["state.*.checker"], inbox)
+        listening = asyncio.ensure_future(bench.checker.listen(inbox))
+        try:
+            await bench.events(4)
+            peer.publish_state()
+            await bench.until(lambda m: isinstance(m.body, CheckerState) and bool(m.body.suspect))
+            assert bench.checker.state.suspect == (
+                "3 of 3 real servers are down from here, but linuxha2 sees 3 of them up"
+            )
+            view = seen(Health.DOWN)
+            peer.publish_state()
+            await bench.until(
+                lambda m: (
+                    isinstance(m.body, CheckerState)
+                    and m.envelope.node == "linuxha1"
+                    and m.body.suspect is None
+                )
+            )
+        finally:
+            listening.cancel()
 
 
 async def test_an_unreadable_maintenance_directory_changes_nothing(tmp_path: Path) -> None:

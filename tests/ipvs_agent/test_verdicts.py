@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from heartbus.events import (
     CheckerState,
     Health,
@@ -129,3 +131,17 @@ def test_a_weight_counts_with_the_verdict_and_by_itself() -> None:
     assert len(verdicts.event_received(full, node=US, event_id="h", now_s=1.0)) == 1
     assert verdicts.weights == {}
     assert decided(verdicts) == {(VS, R1): UP}
+
+
+def test_a_suspect_checker_is_not_believed_and_its_peer_is() -> None:
+    verdicts = book()
+    verdicts.snapshot_received(snapshot(UP, UP), node=US, now_s=1.0)
+    doubted = replace(snapshot(DOWN, DOWN), suspect="alone")
+    assert verdicts.snapshot_received(doubted, node=US, now_s=2.0) == []
+    down = RealServerDown(virtual_service=VS, real_server=R1, reason="")
+    assert verdicts.event_received(down, node=US, event_id="e", now_s=2.0) == []
+    assert verdicts.snapshot_received(doubted, node="linuxha2", now_s=2.1) == []
+    peer = verdicts.snapshot_received(snapshot(UP, DOWN), node="linuxha2", now_s=2.2)
+    assert [(c.real_server, c.health) for c in peer] == [(R2, DOWN)]
+    own = verdicts.snapshot_received(snapshot(UP, UP), node=US, now_s=3.0)
+    assert [(c.real_server, c.health) for c in own] == [(R2, UP)]

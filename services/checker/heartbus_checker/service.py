@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from heartbus.bus import Bus
+from heartbus import subjects
+from heartbus.bus import Bus, Inbox
 from heartbus.config import ConfigError
 from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp, RealServerWeight
 from heartbus.log import RateLimit, logger
@@ -32,12 +33,18 @@ from .probes.ping import Pings
 from .probes.stream import Streams
 from .schedule import CONCURRENT_MAX, ProbeSchedule
 from .targets import CheckPlan, TargetError, plan_checks
+from .vantage import Vantage
 from .verdicts import Change, Verdicts
 from .weights import WeightChange, Weights
 
 SLACK_S: Final = 0.005
 """What is due within this time is begun at once: at thousands of checks a second one timer
 begins many."""
+
+CHECKER: Final = "checker"
+
+DOUBT_PERIOD_S: Final = 0.1
+"""All verdicts are looked through to judge our own view: not with each of thousands of changes."""
 
 WEIGHT_TICK_MIN_S: Final = 0.05
 """Weights that grow are told at most so often."""
@@ -59,6 +66,7 @@ class Checker:
         plan: CheckPlan,
         probes: Sequence[Probe],
         *,
+        node: str,
         bus: Bus,
         deadlines: Deadlines,
         rng: random.Random,
@@ -70,6 +78,7 @@ class Checker:
     ) -> None:
         self._plan = plan
         self._probes = probes
+        self._node = node
         self._bus = bus
         self._deadlines = deadlines
         self._clock = clock
@@ -96,6 +105,8 @@ class Checker:
         self._timer_due_s = 0.0
         self._closed = False
         self._lines = RateLimit(period_s=10.0)
+        self._vantage = Vantage()
+        self._doubted_s = float("-inf")
         bus.serve_state(lambda: self._verdicts.snapshot)
 
     @property
@@ -113,6 +124,24 @@ class Checker:
         self._announce(self._verdicts.started(time_s=self._wall_clock()))
         self._bus.publish_state()
         self._arm()
+
+    async def listen(self, peers: Inbox) -> None:
+        """Compare our view with the snapshots of our peers, until cancelled."""
+        async for message in peers:
+            body, node = message.body, message.envelope.node
+            if isinstance(body, CheckerState) and node != self._node:
+                self._vantage.peer_heard(node, body, now_s=self._clock())
+                self._doubt()
+
+    def _doubt(self) -> None:
+        self._doubted_s = self._clock()
+        why = self._vantage.suspicion(self._verdicts.healths(), now_s=self._clock())
+        if self._verdicts.suspected(why):
+            if why is None:
+                logger().info("checker.believed")
+            else:
+                logger().warning("checker.suspect", reason=why)
+            self._bus.publish_state()
 
     def maintenance_changed(self, taken_out: dict[Key, str]) -> None:
         """Take real servers out at once, or let checks decide again."""
@@ -182,6 +211,8 @@ class Checker:
         self._deadlines.begin(probe, timeout_s=timeout_s, finished=finished)
 
     def _announce(self, changes: list[Change]) -> None:
+        if self._clock() - self._doubted_s >= DOUBT_PERIOD_S:
+            self._doubt()
         for change in changes:
             event: RealServerUp | RealServerDown = change.real_server
             if isinstance(event, RealServerUp):
@@ -264,6 +295,8 @@ async def check_real_servers(context: Context) -> None:
         pings.drain()
 
     memory = Memory(context.state_dir / MEMORY_FILE, clock=time.time)
+    peers = Inbox()
+    context.bus.subscribe([subjects.states_of_service(CHECKER)], peers)
 
     def begun(cluster: Cluster, before: _Running | None) -> _Running:
         """Return what runs for this configuration; the same if the checks are the same."""
@@ -279,6 +312,7 @@ async def check_real_servers(context: Context) -> None:
         checker = Checker(
             plan,
             probes,
+            node=context.node,
             bus=context.bus,
             deadlines=Deadlines(loop, drain=drain),
             rng=random.Random(),
@@ -293,8 +327,11 @@ async def check_real_servers(context: Context) -> None:
         maintenance = Maintenance(
             dict(plan.maintenance), changed=checker.maintenance_changed, clock=time.monotonic
         )
-        looking = asyncio.create_task(maintenance.run())
-        return _Running(plan=plan, checker=checker, looking=looking)
+        beside = (
+            asyncio.create_task(maintenance.run()),
+            asyncio.create_task(checker.listen(peers)),
+        )
+        return _Running(plan=plan, checker=checker, beside=beside)
 
     try:
         running = begun(context.cluster, None)
@@ -317,15 +354,16 @@ async def check_real_servers(context: Context) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
-    """The checker of one configuration, and who looks for servers in maintenance."""
+    """The checker of one configuration, and what looks for maintenance and listens to peers."""
 
     plan: CheckPlan
     checker: Checker
-    looking: asyncio.Task[None]
+    beside: tuple[asyncio.Task[None], ...]
 
     def close(self) -> None:
-        """End both."""
-        self.looking.cancel()
+        """End them."""
+        for task in self.beside:
+            task.cancel()
         self.checker.close()
 
 

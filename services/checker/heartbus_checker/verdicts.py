@@ -59,6 +59,7 @@ class Verdicts:
         self._service_health: dict[VirtualServiceName, Health] = {}
         self._unchecked = plan.unchecked
         self._taken_out: Mapping[Key, str] = {}
+        self._suspect: str | None = None
         self._snapshot: CheckerState | None = None
         for found in plan.listeners.values():
             for listener in found:
@@ -75,7 +76,9 @@ class Verdicts:
     def snapshot(self) -> CheckerState:
         """Every verdict, the unknown ones too."""
         if self._snapshot is None:
-            self._snapshot = CheckerState(verdicts=tuple(self._verdicts.values()))
+            self._snapshot = CheckerState(
+                verdicts=tuple(self._verdicts.values()), suspect=self._suspect
+            )
         return self._snapshot
 
     def started(self, *, time_s: float) -> list[Change]:
@@ -125,6 +128,13 @@ class Verdicts:
         """Take note of the weight that a real server is to have."""
         self._verdicts[key] = replace(self._verdicts[key], weight=weight)
         self._snapshot = None
+
+    def suspected(self, why: str | None) -> bool:
+        """Take note that we are not to be believed, or are again; return whether that is news."""
+        news = (why is None) is not (self._suspect is None)
+        if why != self._suspect:
+            self._suspect, self._snapshot = why, None
+        return news
 
     def is_up(self, key: Key) -> bool:
         """Return whether this real server is up."""

@@ -313,10 +313,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckerState:
-    """Snapshot of checker: one verdict per real server of each virtual service."""
+    """Snapshot of checker: one verdict per real server of each virtual service.
+
+    ``suspect``: in words, why the sender's own view is not to be believed; None while it is.
+    """
 
     kind: ClassVar[str] = "state.checker"
     verdicts: tuple[Verdict, ...]
+    suspect: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """What the checkers last decided about each real server of ours, and whose word counts.
 
 Sans-I/O. Our own checker's word counts. A checker that falls silent or starts anew (``unknown``)
-changes nothing: the last decision stands. After PEER_AFTER_S of silence the word of one peer's
-checker counts instead, that of the first by name among those heard lately, so that two peers
+changes nothing: the last decision stands. After PEER_AFTER_S of silence, or while our own checker
+says that its view is suspect (it sees most servers down and a peer sees them up), the word of one
+peer's checker counts instead, that of the first by name among those heard lately, so that two peers
 who disagree cannot make an entry flap. Times are monotonic seconds on this node's clock.
 """
 
@@ -36,6 +37,7 @@ class VerdictBook:
         self._node = node
         self._known: set[tuple[VirtualServiceName, RealServerName]] = set()
         self._own_heard_s = now_s
+        self._own_suspect = False
         self._peers_heard_s: dict[str, float] = {}
         self.decided: dict[tuple[VirtualServiceName, RealServerName], Health] = {}
         self.weights: dict[tuple[VirtualServiceName, RealServerName], int] = {}
@@ -60,7 +62,10 @@ class VerdictBook:
         """Take in the snapshot of the checker on ``node``; return what it changes."""
         if node == self._node:
             self._own_heard_s = now_s
-        elif not self._peer_counts(node, now_s=now_s):
+            self._own_suspect = snapshot.suspect is not None
+            if self._own_suspect:
+                return []
+        elif snapshot.suspect is not None or not self._peer_counts(node, now_s=now_s):
             return []
         changes = []
         for verdict in snapshot.verdicts:
@@ -87,6 +92,8 @@ class VerdictBook:
         if node != self._node:
             return []
         self._own_heard_s = now_s
+        if self._own_suspect:
+            return []
         change = self._decide(
             VirtualServiceName(event.virtual_service),
             RealServerName(event.real_server),
@@ -103,7 +110,7 @@ class VerdictBook:
             for peer, heard_s in self._peers_heard_s.items()
             if now_s - heard_s <= PEER_FRESH_S
         }
-        own_silent = now_s - self._own_heard_s > PEER_AFTER_S
+        own_silent = self._own_suspect or now_s - self._own_heard_s > PEER_AFTER_S
         return own_silent and node == min(self._peers_heard_s)
 
     def _decide(
