@@ -231,3 +231,13 @@ def test_an_alarm_without_words_says_so_and_moves_no_cursor() -> None:
     assert "configuration differs" in text
     assert "[/b]" in text
     assert "\x1b" not in text
+
+
+def test_a_checker_that_is_not_believed_is_an_alarm() -> None:
+    view = view_at(100.0)
+    state = CheckerState(verdicts=(), suspect="9 of 9 are down from here, but lb2 sees 9 up")
+    view.see(Message(envelope=sample_envelope(state.kind), body=state), now_s=100.0)
+    (alarm,) = document(view, now_s=100.5)["alarms"]
+    assert (alarm["kind"], alarm["director"]) == ("checker.suspect", NODE)
+    assert "its checker is not believed: 9 of 9 are down" in shown(view, now_s=100.5)
+    assert document(view, now_s=200.0)["alarms"] == []

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heartbus.cli.watch import printable
-from heartbus.events import ConfigDifference, ConfigSkew, MembershipState
+from heartbus.events import CheckerState, ConfigDifference, ConfigSkew, MembershipState
 
 
 def alarms(states: Iterable[tuple[str, MembershipState]]) -> list[dict[str, Any]]:
@@ -27,6 +27,20 @@ def alarms(states: Iterable[tuple[str, MembershipState]]) -> list[dict[str, Any]
         }
         for node, state in states
         for difference in state.config_differences
+    ]
+
+
+def checker_alarms(states: Iterable[tuple[str, CheckerState]]) -> list[dict[str, Any]]:
+    """Return the alarms of checkers whose own view is not to be believed."""
+    return [
+        {
+            "kind": "checker.suspect",
+            "seen_by": node,
+            "director": node,
+            "text": f"its checker is not believed: {state.suspect}",
+        }
+        for node, state in states
+        if state.suspect is not None
     ]
 
 

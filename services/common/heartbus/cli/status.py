@@ -16,7 +16,7 @@ from rich.table import Table
 
 from heartbus import log, subjects
 from heartbus.bus import Inbox, NatsBus
-from heartbus.cli.alarms import alarm_table, alarms
+from heartbus.cli.alarms import alarm_table, alarms, checker_alarms
 from heartbus.cli.options import json_option, nats_option, observer_name, tell_if_unreachable
 from heartbus.cli.watch import printable
 from heartbus.events import (
@@ -136,6 +136,11 @@ def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
             (node, state)
             for node in view.nodes()
             if (state := _fresh(view, node, MembershipState, now_s)) is not None
+        )
+        + checker_alarms(
+            (node, checker)
+            for node in view.nodes()
+            if (checker := _fresh(view, node, CheckerState, now_s)) is not None
         ),
         "directors": [_director(view, node, now_s) for node in view.nodes()],
         "ping_nodes": _ping_nodes(view, now_s),
