@@ -14,6 +14,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -42,13 +43,16 @@ from heartbus_vip.builtin import BuiltIns
 from heartbus_vip.calls import ScriptCalls
 from heartbus_vip.frames import ArpForm
 from heartbus_vip.holder import Holder
+from heartbus_vip.hook_calls import HookCalls
 from heartbus_vip.leases import LEASE_FILE, LeaseFile, boot_id
+from heartbus_vip.looks import TrackerLooks
 from heartbus_vip.marks import StartedMarks
 from heartbus_vip.network import SIMILAR_LINES_S, Network
 from heartbus_vip.news import LeaseNews
 from heartbus_vip.resource import ScriptResult
 from heartbus_vip.scripts import Programs
 from heartbus_vip.self_fence import fence_self
+from heartbus_vip.tracking import Tracking
 from heartbus_vip.watch import FileWatch
 
 Inbound = MembershipState | GroupGranted | GroupRevoked
@@ -95,6 +99,10 @@ class VipService:
             for group in cluster.groups
             if any(isinstance(r, ScriptResource) for r in group.resources)
         )
+        resources = cluster.vip.resources
+        self._hooks = HookCalls(node=node, hooks=resources.hooks, log=log)
+        self._tracking = Tracking(resources.trackers)
+        self._looks = TrackerLooks(resources.trackers, self._tracking, changed=self._tell_changes)
         self._inbox = Inbox()
         self._refresh_due_s = self._awake_s = clock()
         self._changed = asyncio.Event()
@@ -141,15 +149,17 @@ class VipService:
                 log=self._log,
             )
             self._turn()  # adopts by the lease file, before anything else may take its time
-            self._bus.serve_state(self._holder.state)
+            self._bus.serve_state(self._state)
             of_membership = subjects.state(self._node, "membership")
             self._bus.subscribe((of_membership, GroupGranted.kind, GroupRevoked.kind), self._inbox)
             ready()
-            forever = (tasks.create_task(self._receive()), tasks.create_task(self._turns()))
+            forever = [tasks.create_task(self._receive()), tasks.create_task(self._turns())]
+            forever += [*self._looks.start(tasks), *self._hooks.start(tasks)]
             await stopping.wait()
             self._carry_out(self._holder.stop_asked(now_s=self._clock()))
             self._changed.set()
             await self._all_stopped.wait()
+            await self._hooks.last_words()
             for task in forever:
                 task.cancel()
 
@@ -320,10 +330,22 @@ class VipService:
 
     def _tell_changes(self) -> None:
         self._mark_started()
-        state = self._holder.state()
+        state = self._state()
         if state != self._published:
             self._published = state
             self._bus.publish_state()
+        if self._holder.spoken:
+            self._hooks.seen(state.groups)
+
+    def _state(self) -> VipState:
+        state = self._holder.state()
+        groups = []
+        for group in state.groups:
+            standing = self._tracking.standing(group.name)
+            groups.append(
+                replace(group, able=standing.able, barred=standing.barred, score=standing.score)
+            )
+        return replace(state, groups=tuple(groups), trackers=self._tracking.views())
 
     def _say(self, event: str, *, reason: str) -> None:
         held_back = self._lines.passes(event, now_s=self._clock())

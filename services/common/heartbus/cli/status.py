@@ -25,6 +25,7 @@ from heartbus.events import (
     IpvsState,
     MembershipState,
     TableRealServer,
+    TrackView,
     Verdict,
     VipState,
 )
@@ -53,6 +54,14 @@ _GUARD_STYLE: Final = {
 }
 _HEALTH_STYLE: Final = {Health.UP: "green", Health.DOWN: "red", Health.UNKNOWN: "yellow"}
 
+_STATE_STYLE: Final = {
+    "held": "green",
+    "running": "green",
+    "everywhere": "green",
+    "released": "cyan",
+    "stopped": "cyan",
+    "failed": "red",
+}
 _PING_STYLE: Final = {"up": "green", "down": "red", "unknown": "yellow"}
 
 
@@ -180,7 +189,17 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
         "local_health": own.local_health if own else None,
         "dropped": own.dropped if own else None,
         "holds": [g.name for g in vip.groups if g.status == "held"] if vip else None,
+        "trackers": [_tracker(t) for t in vip.trackers] if vip else None,
         **(_guards(own) if own else {}),
+    }
+
+
+def _tracker(view: TrackView) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "status": str(view.status),
+        "effect": view.effect,
+        "reason": view.reason,
     }
 
 
@@ -260,11 +279,29 @@ def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
                 "epoch": group.epoch,
                 "reason": group.reason,
                 "according_to": node,
+                "held_as": _held_as(view, group.holder, group.name, now_s),
                 "age_s": None if age_s is None else round(age_s, 3),
             }
             if group.name not in best or group.epoch > best[group.name]["epoch"]:
                 best[group.name] = row
     return [best[name] for name in sorted(best)]
+
+
+def _held_as(view: ClusterView, holder: str | None, name: str, now_s: float) -> dict[str, Any]:
+    """Return what the vip of the holder says of a group; ``unknown`` where none is heard."""
+    state = _fresh(view, holder, VipState, now_s) if holder else None
+    age_s = view.age_s(holder, VipState, now_s=now_s) if holder else None
+    group = next((g for g in state.groups if g.name == name), None) if state else None
+    return {
+        "status": str(group.status) if group else UNKNOWN,
+        "reason": group.reason if group else "",
+        "age_s": None if age_s is None else round(age_s, 3),
+        "score": group.score if group else None,
+        "resources": [
+            {"name": r.name, "status": str(r.status), "reason": r.reason}
+            for r in (group.resources if group else ())
+        ],
+    }
 
 
 def _services(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
@@ -331,15 +368,7 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             escape(", ".join(heard.split(".")[0] for heard in row["heard"])) or "-",
             escape(printable(row["problem"] or "")),
         )
-    groups = Table("group", "holder", "epoch", "why", title="Resource groups")
-    for row in content["groups"]:
-        style = "red" if row["holder"] == UNKNOWN else "green"
-        groups.add_row(
-            escape(row["name"]),
-            f"[{style}]{escape(row['holder'])}[/]",
-            str(row["epoch"]),
-            escape(row["reason"]),
-        )
+    groups = _group_table(content["groups"])
     tables = [directors, links]
     if (alarmed := alarm_table(content["alarms"])) is not None:
         tables.insert(0, alarmed)
@@ -360,6 +389,32 @@ def _dropped_table(rows: list[dict[str, Any]]) -> Table | None:
         for reason, count in sorted((row["dropped"] or {}).items()):
             table.add_row(escape(row["name"].split(".")[0]), escape(printable(reason)), str(count))
     return table if table.row_count else None
+
+
+def _group_table(rows: list[dict[str, Any]]) -> Table:
+    headings = ("group", "holder", "epoch", "age", "resource", "state", "why")
+    table = Table(*headings, title="Resource groups")
+    for row in rows:
+        held = row["held_as"]
+        style = "red" if row["holder"] == UNKNOWN else "green"
+        table.add_row(
+            escape(printable(row["name"])),
+            f"[{style}]{escape(row['holder'])}[/]",
+            str(row["epoch"]),
+            UNKNOWN if row["age_s"] is None else f"{row['age_s']:.1f} s",
+            "",
+            _state(held["status"]),
+            escape(printable(held["reason"] or row["reason"])),
+        )
+        for resource in held["resources"]:
+            name, why = printable(resource["name"]), printable(resource["reason"])
+            state = _state(resource["status"])
+            table.add_row("", "", "", "", escape(name), state, escape(why))
+    return table
+
+
+def _state(word: str) -> str:
+    return f"[{_STATE_STYLE.get(word, 'yellow')}]{escape(printable(word))}[/]"
 
 
 def _ping_table(rows: list[dict[str, Any]]) -> Table:
@@ -387,9 +442,14 @@ def _held(row: dict[str, Any]) -> str:
 
 def _guard_table(rows: list[dict[str, Any]]) -> Table | None:
     """Return what stands beside the memberships, None if nothing does."""
-    table = Table("director", "what", "status", "why", title="Watchdog, fences, programs")
+    table = Table("director", "what", "status", "why", title="Watchdog, fences, programs, trackers")
     for row in rows:
         node = escape(row["name"].split(".")[0])
+        for tracker in row["trackers"] or ():
+            style = _PING_STYLE.get(tracker["status"], "yellow")
+            what, why = printable(tracker["name"]), printable(tracker["reason"])
+            why = f"{why} (score {tracker['effect']:+d})" if tracker["effect"] else why
+            table.add_row(node, escape(what), f"[{style}]{tracker['status']}[/]", escape(why))
         if (dog := row.get("watchdog")) is not None:
             state = "[green]armed[/]" if dog["armed"] else "[red]not armed[/]"
             why = dog["problem"] or f"resets the host after {dog['timeout_s']:g} s"
