@@ -38,12 +38,13 @@ class Claim:
 
     ``epoch``: of its claim while held or releasing, else the highest that it knows of.
     ``candidate``: settled, its vip is ready, and its last start of this group did not fail: it
-    would claim the group if it were its turn.
+    would claim the group if it were its turn. ``score``: of its trackers; the higher one holds.
     """
 
     epoch: int = 0
     phase: Phase = Phase.NONE
     candidate: bool = False
+    score: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

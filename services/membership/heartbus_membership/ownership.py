@@ -452,11 +452,12 @@ class Ownership:
 
     def _claim(self, group: KnownGroup, now_s: float) -> Claim:
         candidate = is_candidate(self._view, group, now_s)
+        score = self._view.readiness.score(group.rule.name)
         if group.phase in SUPPORTED:
             epoch = max(group.epoch, group.raise_to)
-            return Claim(epoch=epoch, phase=group.phase, candidate=candidate)
+            return Claim(epoch=epoch, phase=group.phase, candidate=candidate, score=score)
         phase = Phase.WANTING if group.wants_back else Phase.NONE
-        return Claim(epoch=group.highest, phase=phase, candidate=candidate)
+        return Claim(epoch=group.highest, phase=phase, candidate=candidate, score=score)
 
     def _group_view(self, group: KnownGroup) -> GroupView:
         name, node = group.rule.name, self._view.node

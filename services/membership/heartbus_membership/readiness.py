@@ -62,6 +62,9 @@ class Readiness:
         self._vip: VipState | None = None
         self._vip_heard_s = started_s
         self._failures: dict[str, _Failure] = {}
+        self._able: dict[str, bool | None] = {}
+        self._barred: dict[str, str] = {}
+        self._scores: dict[str, int] = {}
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -83,6 +86,12 @@ class Readiness:
         self._vip = state
         self._vip_heard_s = now_s
         for group in state.groups:
+            self._scores[group.name] = group.score
+            self._barred[group.name] = group.barred
+            # A vip that has just started does not know yet: what it knew before stands.
+            self._able[group.name] = (
+                self._able.get(group.name) if group.able is None else group.able
+            )
             if group.status is HoldStatus.HELD:
                 self._failures.pop(group.name, None)
             elif group.status is HoldStatus.FAILED and group.name in known_groups:
@@ -129,8 +138,18 @@ class Readiness:
 
     def group_failure(self, group: str, *, now_s: float) -> str | None:
         """Return why a group must not be held here for now, or None."""
+        if self._able.get(group) is False:
+            return self._barred[group] or "something tracked is down"
         failure = self._failures.get(group)
         return None if failure is None or now_s >= failure.until_s else failure.reason
+
+    def is_sure(self, group: str) -> bool:
+        """Whether what is tracked for a group was looked at; without trackers it is."""
+        return self._able.get(group, True) is not None
+
+    def score(self, group: str) -> int:
+        """Return what the trackers' weights add up to for a group here."""
+        return self._scores.get(group, 0)
 
     def may_try_again(self, group: str, *, epoch: int, now_s: float) -> bool:
         """Whether what failed with this epoch may be started anew: HOLD_DOWN_S later, and so on."""

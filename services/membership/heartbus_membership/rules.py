@@ -62,6 +62,8 @@ def is_candidate(view: View, group: KnownGroup, now_s: float) -> bool:
         return False
     if view.readiness.group_failure(group.rule.name, now_s=now_s) is not None:
         return False
+    if not view.readiness.is_sure(group.rule.name):
+        return False
     if view.ballot is not None and view.voters_heard < view.ballot.majority:
         return False
     if now_s < group.ask_again_s:
@@ -192,13 +194,17 @@ def _reason_to_hand_over(view: View, group: KnownGroup, now_s: float) -> str | N
         return f"{why}; {candidates[0]} is ready"
     failure = view.readiness.group_failure(group.rule.name, now_s=now_s)
     if failure is not None:
-        return f"start failed here: {failure}; {candidates[0]} is ready"
+        return f"cannot be held here: {failure}; {candidates[0]} is ready"
     if view.yield_to in candidates:
         return f"{view.yield_to} reaches more ping nodes"
     if group.standby:
         return "standby was asked for"
+    ours = view.readiness.score(group.rule.name)
     for peer, claim in view.live_claims(group):
-        if claim.phase is Phase.WANTING and claim.candidate:
+        if claim.candidate and claim.score > ours:
+            return f"{peer.name} has a score of {claim.score}, we have {ours}"
+    for peer, claim in view.live_claims(group):
+        if claim.phase is Phase.WANTING and claim.candidate and claim.score >= ours:
             failback = peer.name == group.rule.preferred
             return f"failback to {peer.name}" if failback else f"{peer.name} asks for it"
     return None
@@ -313,8 +319,9 @@ def _may_want_back(view: View, group: KnownGroup, now_s: float) -> bool:
 
 def _must_wait(view: View, group: KnownGroup, now_s: float) -> bool:
     """Whether a director before us in the order should take the group."""
-    ours = group.rank[view.node]
-    if any(c.candidate and group.rank[p.name] < ours for p, c in view.live_claims(group)):
+    ours = (-view.readiness.score(group.rule.name), group.rank[view.node])
+    turns = ((-c.score, group.rank[p.name]) for p, c in view.live_claims(group) if c.candidate)
+    if any(turn < ours for turn in turns):
         group.waiting_since_s = None
         return True
     preferred = view.peers.get(group.rule.preferred)

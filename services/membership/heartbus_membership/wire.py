@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from heartbus.config.digest import PART_BYTES, PARTS
@@ -34,8 +34,9 @@ _LENGTH: Final = struct.Struct(">H")
 _KEY_ID_AT: Final = 3
 _MARK: Final = struct.Struct(">QQQ")
 _ITEM: Final = struct.Struct(">BH")
+_SCORE: Final = struct.Struct(">h")
 _SETTLED, _READY, _LEAVING = 1, 2, 4
-_HEARD, _VOTES, _REACH, _PARTS = 1, 2, 3, 4
+_HEARD, _VOTES, _REACH, _PARTS, _SCORES = 1, 2, 3, 4, 5
 _NO_VOTE, _OWN_VOTE = 255, 254
 _PHASE_MASK: Final = 0x0F
 _CANDIDATE: Final = 0x80
@@ -126,8 +127,8 @@ def encode(beat: Heartbeat, keyring: Keyring) -> bytes:
 
 def size_bytes(*, name_bytes: int, groups: int, others: int, mac_bytes: int) -> int:
     """Return the length of the longest heartbeat of a director that hears ``others``."""
-    values = others * _MARK.size + groups + 2 + PART_BYTES * len(PARTS)
-    extension = _LENGTH.size + 4 * _ITEM.size + values
+    values = others * _MARK.size + groups + 2 + PART_BYTES * len(PARTS) + groups * _SCORE.size
+    extension = _LENGTH.size + 5 * _ITEM.size + values
     return _HEAD.size + name_bytes + 1 + groups * _CLAIM.size + extension + mac_bytes
 
 
@@ -152,6 +153,9 @@ def _extension(beat: Heartbeat) -> bytes:
         items.append((_REACH, beat.reach.octets()))
     if beat.config_parts:
         items.append((_PARTS, beat.config_parts))
+    if any(claim.score for _, claim in beat.claims):
+        scores = (_SCORE.pack(claim.score) for _, claim in beat.claims)
+        items.append((_SCORES, b"".join(scores)))
     return b"".join(_ITEM.pack(kind, len(value)) + value for kind, value in items)
 
 
@@ -196,6 +200,7 @@ def _parse(body: bytes) -> Heartbeat:
         raise ValueError("its lengths do not add up")
     items = _items(body[end + _LENGTH.size :])
     heard = _marks(items.get(_HEARD, b""))
+    claims = _scored(claims, items.get(_SCORES))
     return Heartbeat(
         node=name,
         incarnation=incarnation,
@@ -252,6 +257,20 @@ def _votes(
         elif number != _NO_VOTE:
             votes.append((group, heard[number].peer))
     return tuple(votes)
+
+
+def _scored(
+    claims: tuple[tuple[int, Claim], ...], value: bytes | None
+) -> tuple[tuple[int, Claim], ...]:
+    if value is None:
+        return claims
+    if len(value) != len(claims) * _SCORE.size:
+        raise ValueError(f"{len(value)} bytes of scores for {len(claims)} groups")
+    scores = (score for (score,) in _SCORE.iter_unpack(value))
+    return tuple(
+        (group, replace(claim, score=score))
+        for (group, claim), score in zip(claims, scores, strict=True)
+    )
 
 
 def _reach(value: bytes | None) -> Reach | None:
