@@ -106,7 +106,7 @@ async def test_a_standby_outlives_kill_9_of_membership_until_a_takeover(table: B
 async def test_failback_gives_groups_to_the_director_they_prefer(table: Bench) -> None:
     a, b = await started(table, cluster_of("a", "b"))
     await b.bus.command(TakeOver(), timeout_s=5.0)
-    assert holder(a) == "b"
+    await until(lambda: holder(a) == "b")
     outcome = await b.bus.command(FailBack(), timeout_s=5.0)
     assert outcome.done, outcome.message
     assert outcome.holders == {GROUP: "a"}

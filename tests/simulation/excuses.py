@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from heartbus_membership.claims import Phase
+from heartbus_membership.handover import HANDOVER_S
 from heartbus_membership.readiness import VIP_SILENCE_MARGIN_S
 from tests.simulation import bounds
 from tests.simulation.conditions import Conditions, Spell
@@ -41,11 +43,26 @@ class Excuses:
         self.epochs: dict[Claimed, int] = {}
         self.granted_s: dict[Claimed, float] = {}
         self.revoked_s: dict[Claimed, float] = {}
+        self.handed_s: dict[str, float] = {}
+        self.kept_s: dict[Claimed, float] = {}
         self.left_s: dict[str, float] = {}
         self.failed: set[str] = set()
         self.stopped: set[str] = set()
         self.suspended: set[str] = set()
         self.dual_since_s: dict[str, float] = {}
+
+    # --- a handover, during which two answer on purpose ------------------------------------------
+
+    def hands_over(self, taker: Host, holder: Host, group: str) -> bool:
+        """Whether the holder offers the group, or did when it spoke last."""
+        if holder.membership is None or self._setup.mode is not Mode.PAIR_FAST:
+            return False
+        claim = holder.membership.ownership.claims(now_s=holder.clock.now_s)[group]
+        if claim.phase is Phase.HANDING:
+            return True
+        late_s = self._cluster.network.latest_s(holder.name, taker.name) + bounds.SLACK_S
+        kept_s = self.kept_s.get((holder.name, group), -INFINITY)
+        return self._cluster.timeline.now_s - kept_s <= late_s
 
     # --- why a group may be taken ----------------------------------------------------------------
 
@@ -117,7 +134,9 @@ class Excuses:
         return any(x.group == group and x.deadline_s > now_s for x in leases)
 
     def may_give_up(self, host: Host, group: str, epoch: int) -> bool:
+        # A handover that nobody takes up is waited for before a stop goes on.
         stops = bool(host.membership_down)
+        stops |= host.membership is not None and host.membership.stopping
         others = [other for other in self._hosts if other is not host]
         rivals = any(self.epochs.get((other.name, group), 0) >= epoch for other in others)
         preferred = next(g.preferred for g in self._setup.resource_groups if g.name == group)
@@ -235,6 +254,9 @@ class Excuses:
         withdrawn_s = self._withdrawn_s(one, other, group)
         healed_s = self._healed_s(one, other, restored_s) + withdrawn_s
         until_s = restored_s + healed_s
+        handed_s = self.handed_s.get(group, -INFINITY)  # called off after HANDOVER_S at the latest
+        healed_s_then = self._healed_s(one, other, handed_s)
+        until_s = max(until_s, handed_s + HANDOVER_S + healed_s_then + withdrawn_s)
         for mute, observer in ((one, other), (other, one)):
             until_s = max(until_s, self._mute_until_s(mute, observer, restored_s, healed_s))
             until_s = max(until_s, self._misled_s(mute, observer) + healed_s)

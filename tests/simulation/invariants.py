@@ -89,8 +89,14 @@ class Invariants:
         self._excuses.epochs[key], self._excuses.granted_s[key] = effect.epoch, now_s
         if effect.reason.endswith("must yield"):
             return  # it claims the group already, and has looked at the other claim
+        if effect.reason.startswith("kept:"):
+            self._excuses.kept_s[key] = now_s
+            return  # it never let go of it
         for other in self._hosts:
             if other is not host and self._excuses.claims(other, effect.group):
+                if self._excuses.hands_over(host, other, effect.group):
+                    self._excuses.handed_s[effect.group] = now_s
+                    continue
                 until_s = self._excuses.dual_until_s(host, other, effect.group)
                 heard = not self._excuses.is_given_up(host, other, effect.group)
                 if now_s > until_s or heard:

@@ -82,6 +82,7 @@ class MembershipProcess:
                     name=group.name,
                     preferred=group.preferred,
                     stop_s=SCRIPT_TIMEOUT_S * (len(group.resources) - len(group.addresses)),
+                    may_overlap=len(group.resources) == len(group.addresses),
                 )
                 for group in setup.resource_groups
             ],
@@ -136,6 +137,11 @@ class MembershipProcess:
     def alive(self) -> bool:
         """Whether this life goes on."""
         return self._host.membership is self
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._leave_begun_s is not None
 
     # --- when it runs ----------------------------------------------------------------------------
 

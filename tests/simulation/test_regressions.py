@@ -20,6 +20,17 @@ def test_seed_563_two_directors_take_a_free_group_in_the_same_moment() -> None:
     holds("563 | majority usual groups=1 links=1 no-bus")
 
 
+def test_seed_438_a_stop_waits_for_a_handover_that_nobody_hears_of() -> None:
+    holds(
+        """
+        438 | pair-fast classic groups=1 links=1
+        one-way a>b 1.82-2.82 0
+        membership-stop a 2.65-2.75 0
+        bus-out * 2.68-3.68 0
+        """
+    )
+
+
 def test_seed_304_a_healed_loser_stops_its_script_before_the_address_goes() -> None:
     holds(
         """

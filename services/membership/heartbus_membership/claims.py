@@ -18,6 +18,8 @@ class Phase(enum.IntEnum):
     the holder to hand over (failback, or a takeover that an operator asked for). ``asking``: it
     claims the group once a majority of the voters supports it, or once the other one of two knows;
     until then it has no lease.
+    ``handing``: it holds the group and waits for the other director to take it before it lets go.
+    ``taking``: its vip takes what the other one hands over; ``held`` once that is done.
     """
 
     NONE = 0
@@ -25,10 +27,16 @@ class Phase(enum.IntEnum):
     RELEASING = 2
     WANTING = 3
     ASKING = 4
+    HANDING = 5
+    TAKING = 6
 
 
-CLAIMING = frozenset({Phase.HELD, Phase.RELEASING})
-SUPPORTED = frozenset({Phase.HELD, Phase.RELEASING, Phase.ASKING})
+LEASED = frozenset({Phase.HELD, Phase.HANDING, Phase.TAKING})
+"""In these the own vip may hold the group."""
+HOLDING = frozenset({Phase.HELD, Phase.HANDING})
+"""In these the group is served here, as far as the claim says."""
+CLAIMING = LEASED | {Phase.RELEASING}
+SUPPORTED = CLAIMING | {Phase.ASKING}
 """Claims that a voter supports."""
 
 
@@ -66,12 +74,14 @@ class PeerReport:
 class GroupRule:
     """A resource group as ownership sees it; ``preferred`` is a director.
 
-    ``stop_s``: how long its stop scripts may take in all, in seconds.
+    ``stop_s``: how long its stop scripts may take in all, in seconds. ``may_overlap``: made of
+    addresses alone, which two directors may have for a moment; a file system is another matter.
     """
 
     name: str
     preferred: str
     stop_s: float = 0.0
+    may_overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,8 @@ from heartbus.model import Timers
 from heartbus_membership.ballot import Ballot
 from heartbus_membership.claims import (
     CLAIMING,
+    HOLDING,
+    LEASED,
     SUPPORTED,
     Claim,
     Effect,
@@ -321,6 +323,7 @@ class Ownership:
         """Give groups to other directors, and leave them there while there are any."""
         for name in groups:
             self._view.groups[name].standby = True
+            self._view.groups[name].kept_until_s = float("-inf")
             self._view.groups[name].wanted_until_s = float("-inf")
         return self._decide(now_s)
 
@@ -337,6 +340,10 @@ class Ownership:
         for name in groups:
             self._view.groups[name].wanted_until_s = float("-inf")
         return self._decide(now_s)
+
+    def handover_failed(self, group: str) -> bool:
+        """Whether the last handover of a group was called off, and it is still ours."""
+        return self._view.groups[group].kept_until_s > self._last_s
 
     def others_ready(self, group: str) -> list[str]:
         """Return the directors that would take a group, the next one first."""
@@ -379,7 +386,7 @@ class Ownership:
         return tuple(
             StandingLease(group=name, epoch=group.epoch, deadline_s=group.lease_until_s)
             for name, group in self._view.groups.items()
-            if group.phase is Phase.HELD
+            if group.phase in LEASED
         )
 
     @property
@@ -461,10 +468,10 @@ class Ownership:
 
     def _group_view(self, group: KnownGroup) -> GroupView:
         name, node = group.rule.name, self._view.node
-        if group.phase is Phase.HELD:
+        if group.phase in HOLDING:
             return GroupView(name=name, holder=node, epoch=group.epoch, reason=group.reason)
         for peer, claim in self._view.live_claims(group):
-            if claim.phase is Phase.HELD:
+            if claim.phase in HOLDING:
                 return GroupView(
                     name=name, holder=peer.name, epoch=claim.epoch, reason=f"{peer.name} says so"
                 )

@@ -158,10 +158,16 @@ class Readiness:
             return False
         return self.verdict(now_s=now_s)[0] is Ready.YES
 
-    def vip_holds(self, group: str) -> bool:
-        """Whether the local vip said last that it holds a group; so it is while we hear nothing."""
+    def vip_holds(self, group: str, *, epoch: int = 0) -> bool:
+        """Whether the local vip said last that it holds a group; so it is while we hear nothing.
+
+        ``epoch``: with this one, or a higher one.
+        """
         said = self._vip.groups if self._vip is not None else ()
-        return any(held.name == group and held.status is HoldStatus.HELD for held in said)
+        return any(
+            held.name == group and held.status is HoldStatus.HELD and held.epoch >= epoch
+            for held in said
+        )
 
     @property
     def vip_is_stopping(self) -> bool:

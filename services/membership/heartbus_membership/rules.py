@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from heartbus.events import DirectorStatus
+from heartbus_membership import handover
 from heartbus_membership.ballot import Candidate
 from heartbus_membership.claims import (
     CLAIMING,
@@ -17,11 +18,19 @@ from heartbus_membership.claims import (
     Effect,
     Grant,
     Phase,
-    Revoke,
     SendHeartbeat,
 )
 from heartbus_membership.readiness import Ready
-from heartbus_membership.view import LIVE, KnownGroup, KnownPeer, View, beats
+from heartbus_membership.view import (
+    LIVE,
+    KnownGroup,
+    KnownPeer,
+    View,
+    beats,
+    granted,
+    revoked,
+    withdraw,
+)
 
 PREFERRED_WAIT_S: Final = 3.0
 """How long a free group waits for a preferred director that is alive but not ready."""
@@ -44,6 +53,10 @@ def decide_group(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect
     before = (group.phase, group.epoch)
     if group.phase is Phase.HELD:
         yield from _while_held(view, group, now_s)
+    elif group.phase is Phase.HANDING:
+        yield from handover.while_handing(view, group, now_s)
+    elif group.phase is Phase.TAKING:
+        yield from handover.while_taking(view, group, now_s)
     if group.phase is Phase.RELEASING and _is_let_go(view, group, now_s):
         _end_claim(view, group)
         if group.hands_over:
@@ -75,13 +88,6 @@ def is_candidate(view: View, group: KnownGroup, now_s: float) -> bool:
     return now_s >= group.handed_over_until_s or not ready_others
 
 
-def revoked(group: KnownGroup, reason: str) -> Revoke:
-    """Return the withdrawal of a grant."""
-    group.reason = reason
-    group.outbid.clear()
-    return Revoke(group=group.rule.name, epoch=group.epoch, reason=reason)
-
-
 # --- held ----------------------------------------------------------------------------------------
 
 
@@ -89,11 +95,11 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
     for peer, claim in view.live_claims(group):
         if claim.phase is Phase.HELD and beats(group, peer, claim, view.node):
             reason = f"{peer.name} holds it with epoch {claim.epoch}, ours was {group.epoch}"
-            yield _withdraw(group, reason, now_s)
+            yield withdraw(group, reason, now_s)
             return
     if view.ballot is None and now_s > group.lease_until_s:
         # The other one may have taken it meanwhile, with a lower epoch even: ours must not win.
-        yield _withdraw(group, "we did not run until after the end of its lease", now_s)
+        yield withdraw(group, "we did not run until after the end of its lease", now_s)
         return
     for peer, claim in view.live_claims(group):
         assert peer.report is not None
@@ -110,9 +116,12 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
             if peer.name not in group.outbid:
                 yield from _raised(view, group, f"{peer.name} is heard again", now_s)
     reason_to_go = _reason_to_hand_over(view, group, now_s)
+    if reason_to_go is not None and handover.may_begin(view, group, now_s):
+        handover.begin(view, group, reason_to_go, now_s)
+        return
     if reason_to_go is not None:
         group.hands_over = True
-        yield _withdraw(group, reason_to_go, now_s)
+        yield withdraw(group, reason_to_go, now_s)
         return
     if view.ballot is not None:
         renewed_s = view.ballot.lease_until_s(group.rule.name)
@@ -121,7 +130,7 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
         group.lease_until_s = max(group.lease_until_s, renewed_s)
         if now_s >= group.lease_until_s:
             if view.strict:  # our claim stands, and with it the votes, until the address is gone
-                yield _withdraw(group, _no_majority(view), now_s)
+                yield withdraw(group, _no_majority(view), now_s)
             else:
                 _end_claim(view, group)
                 yield revoked(group, _no_majority(view))
@@ -133,12 +142,6 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
         yield from _try_again(view, group, now_s)
 
 
-def _withdraw(group: KnownGroup, reason: str, now_s: float) -> Revoke:
-    """Withdraw the grant; the claim stands until vip has let go."""
-    group.phase, group.revoked_s = Phase.RELEASING, now_s
-    return revoked(group, reason)
-
-
 def _try_again(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
     if view.readiness.may_try_again(group.rule.name, epoch=group.epoch, now_s=now_s):
         yield from _raised(view, group, "tried again: no other director can", now_s)
@@ -147,7 +150,7 @@ def _try_again(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
 def _raised(view: View, group: KnownGroup, reason: str, now_s: float) -> Iterator[Effect]:
     """Hold on with a higher epoch, which a majority must support first where there is one."""
     if view.ballot is None:
-        yield _granted(group, reason, None)
+        yield granted(group, reason, None)
         return
     group.highest += 1
     group.raise_to, group.raise_reason, group.raised_s = group.highest, reason, now_s
@@ -197,6 +200,8 @@ def _reason_to_hand_over(view: View, group: KnownGroup, now_s: float) -> str | N
         return f"cannot be held here: {failure}; {candidates[0]} is ready"
     if view.yield_to in candidates:
         return f"{view.yield_to} reaches more ping nodes"
+    if now_s < group.kept_until_s:
+        return None
     if group.standby:
         return "standby was asked for"
     ours = view.readiness.score(group.rule.name)
@@ -257,6 +262,11 @@ def _while_vacant(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
             if p.status is DirectorStatus.ALIVE and p.report is not None
         )
         yield from view.ballot.consider(group.rule.name, asking, now_s=now_s)
+    if candidate and view.woke_s is None and view.bar is None:
+        giver = handover.giver(view, group)
+        if giver is not None:
+            yield handover.take(view, group, giver, now_s)
+            return
     if claimed or not candidate or view.woke_s is not None:
         group.waiting_since_s = None
         return
@@ -273,7 +283,7 @@ def _claim(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
     if view.ballot is None and (view.alone or not view.strict):
         group.phase = Phase.HELD
         group.lease_until_s = now_s + view.lease_s
-        yield _granted(group, reason, cause)
+        yield granted(group, reason, cause)
         return
     group.phase = Phase.ASKING
     group.ask_until_s = now_s + ASK_PROMISES * (view.lease_s + view.tail_s) + view.timers.deadtime_s
@@ -391,7 +401,7 @@ def _while_announcing(view: View, group: KnownGroup, now_s: float) -> Iterator[E
     group.phase = Phase.HELD
     group.lease_until_s = now_s + view.lease_s
     reason, cause, group.cause = group.reason, group.cause, None
-    yield _granted(group, reason, cause)
+    yield granted(group, reason, cause)
 
 
 def _must_withdraw(view: View, group: KnownGroup, now_s: float) -> bool:
@@ -402,16 +412,6 @@ def _must_withdraw(view: View, group: KnownGroup, now_s: float) -> bool:
         claim.phase in CLAIMING or (claim.phase is Phase.ASKING and group.rank[peer.name] < ours)
         for peer, claim in view.live_claims(group)
     )
-
-
-def _granted(group: KnownGroup, reason: str, cause: str | None) -> Grant:
-    group.highest += 1
-    group.epoch = group.highest
-    group.reason = reason
-    group.was_claimed = True
-    group.hands_over = False
-    group.waiting_since_s = None
-    return Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
 
 
 def note_yield(group: KnownGroup, peer: KnownPeer, now: Claim) -> None:

@@ -30,6 +30,7 @@ from heartbus.events import (
 from heartbus.log import RateLimit
 from heartbus.model import (
     EXPIRY_TAIL_S,
+    AddressResource,
     Cluster,
     Failback,
     ResourceGroup,
@@ -531,4 +532,9 @@ class MembershipService:
 
 def _rule(group: ResourceGroup, script_timeout_s: float) -> GroupRule:
     stop_s = group.stop_max_s(script_timeout_s)
-    return GroupRule(name=group.name, preferred=group.preferred, stop_s=stop_s)
+    return GroupRule(
+        name=group.name,
+        preferred=group.preferred,
+        stop_s=stop_s,
+        may_overlap=all(isinstance(resource, AddressResource) for resource in group.resources),
+    )

@@ -12,7 +12,7 @@ from typing import Final
 from heartbus.events import DirectorStatus
 from heartbus.model import Timers
 from heartbus_membership.ballot import Ballot
-from heartbus_membership.claims import Claim, GroupRule, PeerReport, Phase
+from heartbus_membership.claims import Claim, Grant, GroupRule, PeerReport, Phase, Revoke
 from heartbus_membership.readiness import Readiness, Ready
 
 LIVE: Final = frozenset({DirectorStatus.ALIVE, DirectorStatus.LATE})
@@ -82,6 +82,10 @@ class KnownGroup:
     raised_s: float = float("-inf")
     stale_s: float = 0.0
     """Our vip may believe in a lease that is longer by so much: an earlier process told it."""
+    handover_ends_s: float = float("-inf")
+    """When a handover that is under way, as giver or as taker, is called off."""
+    kept_until_s: float = float("-inf")
+    """A handover failed: no other one is tried before, except by a stop."""
     ask_until_s: float = float("-inf")
     asked_after: int = 0
     """Our heartbeats of a higher sequence say that we ask."""
@@ -162,3 +166,27 @@ def beats(group: KnownGroup, peer: KnownPeer, claim: Claim, node: str) -> bool:
     """Whether a claim of a peer wins over ours: higher epoch, then rank."""
     theirs, ours = (claim.epoch, -group.rank[peer.name]), (group.epoch, -group.rank[node])
     return theirs > ours
+
+
+def granted(group: KnownGroup, reason: str, cause: str | None) -> Grant:
+    """Return a grant with the next epoch."""
+    group.highest += 1
+    group.epoch = group.highest
+    group.reason = reason
+    group.was_claimed = True
+    group.hands_over = False
+    group.waiting_since_s = None
+    return Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
+
+
+def revoked(group: KnownGroup, reason: str) -> Revoke:
+    """Return the withdrawal of a grant."""
+    group.reason = reason
+    group.outbid.clear()
+    return Revoke(group=group.rule.name, epoch=group.epoch, reason=reason)
+
+
+def withdraw(group: KnownGroup, reason: str, now_s: float) -> Revoke:
+    """Withdraw the grant; the claim stands until vip has let go."""
+    group.phase, group.revoked_s = Phase.RELEASING, now_s
+    return revoked(group, reason)
