@@ -83,9 +83,10 @@ async def test_the_exit_status_may_be_a_weight(
     [
         "#!/bin/sh\necho $$ >>{pids}\nsleep 60\n",
         "#!/bin/sh\nsleep 60 &\necho $! >>{pids}\necho $$ >>{pids}\nwait\n",
+        "#!/bin/sh\necho $$ >>{pids}\nsetsid sh -c 'echo $$ >>{pids}; sleep 60' &\nsleep 60\n",
         "#!/bin/sh\ntrap '' TERM\necho $$ >>{pids}\nwhile :; do echo more; done\n",
     ],
-    ids=["hangs", "forks", "writes without end"],
+    ids=["hangs", "forks", "leaves the group", "writes without end"],
 )
 async def test_a_command_out_of_hand_is_killed_with_its_children(
     asker: Asker, tmp_path: Path, text: str

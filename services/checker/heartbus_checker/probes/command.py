@@ -1,15 +1,17 @@
 """External checks: a program each, killed with all its children at the deadline.
 
 ldirectord ``external`` and ``external-perl``, keepalived MISC_CHECK. The program leads a process
-group of its own, has no standard input, and says what it likes: the end of it is kept for the
-reason. external-perl is the same program under perl, never within this process: a script that
-hangs, forks or exits harms nobody.
+group of its own; what leaves the group is found by a mark in its environment. The program has no
+standard input, and says what it likes: the end of it is kept for the reason. external-perl is the
+same program under perl, never within this process: a script that hangs, forks or exits harms
+nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -22,6 +24,9 @@ from . import Finished, ProbeResult, duration, excerpt
 
 OUTPUT_BYTES_MAX: Final = 4096
 READS_PER_TURN: Final = 4
+ENVIRONMENT_BYTES_MAX: Final = 256 * 1024
+MARK: Final = "HEARTBUS_CHECK_RUN"
+"""In the environment of a command and of everything it starts."""
 WEIGHT_STATUS_MIN: Final = 2
 """keepalived misc_dynamic: exit status 2 to 255 passes, with the status minus 2 as weight."""
 
@@ -49,6 +54,9 @@ class CommandProbe:
         )
 
 
+_numbers = itertools.count()
+
+
 def perl() -> str:
     """Return the perl that runs external-perl checks."""
     return shutil.which("perl") or "/usr/bin/perl"
@@ -71,6 +79,7 @@ class CommandAttempt:
         self._finished: Finished | None = finished
         self._started_s = time.monotonic()
         self._output = b""
+        self._mark = f"{MARK}={os.getpid()}-{next(_numbers)}"
         self._child: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._pipe = -1
@@ -92,7 +101,7 @@ class CommandAttempt:
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                env=environment,
+                env={**environment, MARK: self._mark.partition("=")[2]},
                 start_new_session=True,
             )
         finally:
@@ -106,6 +115,7 @@ class CommandAttempt:
         self._finished = None
         self._read()
         self._stop()
+        _kill_strays(self._mark)
         said = f"; it said {excerpt(self._output)}" if self._output else ""
         reason = f"{self._label}: still running after {duration(within_s)}, killed{said}"
         return ProbeResult(passed=False, reason=reason, took_s=time.monotonic() - self._started_s)
@@ -178,3 +188,18 @@ class CommandAttempt:
         if self._child.returncode is None:  # until it is reaped its number is nobody else's
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._child.pid, signal.SIGKILL)
+
+
+def _kill_strays(mark: str) -> None:
+    """Kill what has left the group of its program, but still has the mark in its environment."""
+    wanted = mark.encode()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{entry.name}/environ", "rb") as file:
+                marked = wanted in file.read(ENVIRONMENT_BYTES_MAX).split(b"\0")
+            if marked:
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue  # gone, or not ours to see
