@@ -2,7 +2,7 @@ PYTHON := .venv/bin/python
 BENCHMARKS := $(filter-out __init__,$(basename $(notdir $(wildcard tests/benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint simulate demo bench clean
+.PHONY: help setup test lint simulate handover demo bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,6 +21,9 @@ lint: setup  ## format, lint, strict types, import rules; changes nothing
 
 simulate: setup  ## seeded scenarios of the decision cores: SEEDS=20000; ARGS="--seed 7" tells one
 	@$(PYTHON) -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+handover: setup  ## standby and takeover back and forth under traffic, MOVES=100 times; build/reports/handover.json
+	@HEARTBUS_HANDOVERS=$(or $(MOVES),100) $(PYTHON) -m pytest -q tests/system/test_handover.py
 
 demo: setup  ## the classic cluster, live, with failovers; TIMERS=classic|lan|fast, ARGS="…"
 	@$(PYTHON) -m tests.lab.run -- $(PYTHON) -m tests.lab.demo $(if $(TIMERS),--timers $(TIMERS)) $(ARGS)
