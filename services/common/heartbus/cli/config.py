@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from dataclasses import asdict, replace
 
 import click
 
 from heartbus.cli.options import json_option
-from heartbus.config import ConfigError, Diagnostic, Level, Loaded, load
+from heartbus.config import ConfigError, Diagnostic, Level, Loaded, keepalived, load
 from heartbus.config.convert import NotTextError, to_toml
 from heartbus.config.difference import Kind, differences
 from heartbus.config.digest import config_digest
 from heartbus.config.explain import explain as explained
 from heartbus.config.explain import reference, suggestion
 from heartbus.config.origin import render_origins
-from heartbus.config.report import shown
+from heartbus.config.report import Place, Places, Report, shown
 from heartbus.config.schema import json_schema
 from heartbus.config.show import render
 from heartbus.runner import EXIT_CONFIG, fail
@@ -90,14 +91,29 @@ def show(path: str, *, origin: bool, as_json: bool) -> None:
 @click.argument("path")
 @click.option("--to", type=click.Choice(["toml"]), default="toml", show_default=True)
 @click.option("--output", metavar="FILE", help="A new file, mode 600 (default: standard output).")
-def convert(path: str, *, to: str, output: str | None) -> None:
+@click.option(
+    "--director",
+    "directors",
+    multiple=True,
+    metavar="NAME",
+    help="PATH is a keepalived.conf: the name of a director, that of its own host first; repeat.",
+)
+@click.option("--config-id", default="", help="Of a keepalived.conf: what @ID conditions mean.")
+def convert(
+    path: str, *, to: str, output: str | None, directors: tuple[str, ...], config_id: str
+) -> None:
     """Write PATH as one TOML file that means the same; keys and passwords are part of it.
+
+    A keepalived.conf names no directors: say them with --director. What has no counterpart is
+    listed with its line, and the heartbeats get a new secret.
 
     What was said about the old files stands above as comments. A file that is there is not
     overwritten. Exit code: 0 written, 1 it cannot be written, 2 errors in PATH.
     """
     del to  # the only form there is
-    loaded = _load("convert", path)
+    loaded = _converted(path, directors, config_id) if directors else _load("convert", path)
+    if directors:
+        _print(loaded.diagnostics, err=True)
     try:
         text = to_toml(loaded.cluster, loaded.diagnostics)
     except NotTextError as error:
@@ -165,6 +181,23 @@ def print_reference() -> None:
     click.echo(reference(), nl=False)
 
 
+def _converted(path: str, directors: tuple[str, ...], config_id: str) -> Loaded:
+    """Read a keepalived.conf; the heartbeats get a secret of 256 random bits."""
+    report = Report()
+    names = [name.lower() for name in directors]
+    secret = secrets.token_hex(32).encode()
+    try:
+        cluster = keepalived.load(
+            path, directors=names, secret=secret, report=report, config_id=config_id
+        )
+        report.refuse_errors()
+    except ConfigError as error:
+        sys.exit(fail("heartbus config convert", error, EXIT_CONFIG))
+    assert cluster is not None
+    places = Places(whole=Place(file=path))
+    return Loaded(cluster=cluster, diagnostics=report.diagnostics(), places=places)
+
+
 def _load(command: str, path: str) -> Loaded:
     try:
         return load(path)
@@ -181,11 +214,11 @@ def _refuse_what_is_missing_here(loaded: Loaded, node: str) -> None:
         )
 
 
-def _print(diagnostics: tuple[Diagnostic, ...]) -> None:
+def _print(diagnostics: tuple[Diagnostic, ...], *, err: bool = False) -> None:
     colours = {Level.ERROR: "red", Level.WARNING: "yellow", Level.NOTE: "cyan"}
     for diagnostic in diagnostics:
         level = click.style(f"{diagnostic.level}:", fg=colours[diagnostic.level])
-        click.echo(f"{level} {diagnostic}")
+        click.echo(f"{level} {diagnostic}", err=err)
 
 
 def _remarks(error: ConfigError) -> list[dict[str, object]]:
