@@ -38,6 +38,7 @@ from heartbus_ipvs_agent.override_file import OverrideFile
 from heartbus_ipvs_agent.plan import plan
 from heartbus_ipvs_agent.service import IpvsAgent
 from heartbus_ipvs_agent.table import KernelTable, Outcome, open_kernel_table
+from heartbus_ipvs_agent.whole import KernelWhole
 from tests.ipvs_agent.builders import cluster
 from tests.ipvs_agent.namespace import fresh_network_namespace
 
@@ -196,6 +197,7 @@ def verdict_to_kernel(table: KernelTable, directory: Path) -> list[Row]:
         table=stamped,
         managed=ManagedServices(directory),
         overrides=OverrideFile(directory),
+        whole=KernelWhole(),
         clock=time.monotonic,
         wall=time.time,
         log=logger(),

@@ -9,7 +9,14 @@ import pytest
 from heartbus.config import ipvsadm_rules
 from heartbus.config.report import Report
 from heartbus.config.show import render
-from heartbus.model import SchedulerFlag, TransportProtocol, TunnelType, VirtualService
+from heartbus.model import (
+    IpvsSettings,
+    SchedulerFlag,
+    SyncDaemon,
+    TransportProtocol,
+    TunnelType,
+    VirtualService,
+)
 from tests.common.test_config_convert import same
 from tests.common.test_config_native import BASE, read, remarks
 
@@ -130,4 +137,56 @@ def test_what_the_kernel_would_refuse_is_refused_first(
 ) -> None:
     (remark, *_others) = remarks(tmp_path, BASE + text)
     assert remark.startswith("error heartbus.toml:")
+    assert words in remark
+
+
+WHOLE = """\
+[ipvs.timeouts]
+tcp = 900
+udp = 60
+[ipvs.sync]
+interface = "eth1"
+sync_id = 7
+group = "224.0.0.90"
+[ipvs.sysctls]
+expire_nodest_conn = 1
+sync_threshold = "3 50"
+"""
+
+
+def test_what_is_set_for_the_whole_of_ipvs(tmp_path: Path) -> None:
+    cluster = read(tmp_path, BASE + WHOLE)
+    assert cluster.ipvs == IpvsSettings(
+        timeout_tcp_s=900,
+        timeout_udp_s=60,
+        sync=SyncDaemon(interface="eth1", sync_id=7, group="224.0.0.90"),
+        sysctls=(("expire_nodest_conn", "1"), ("sync_threshold", "3 50")),
+    )
+    assert same(cluster, tmp_path) == cluster
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "words"),
+    [
+        ("[ipvs.sync]\nsync_id = 1\n", "error", "missing; this key is needed"),
+        (
+            '[ipvs.sync]\ninterface = "e"\ngroup = "10.0.0.1"\n',
+            "error",
+            "allowed is a multicast group",
+        ),
+        ("[ipvs.sysctls]\nsloppy = 1\n", "error", "no sysctl of net.ipv4.vs; allowed is one of"),
+        ('[ipvs.sysctls]\nsloppy_tcp = "a"\n', "error", "allowed is a whole number, or two"),
+        ("[ipvs.sysctls]\nconn_reuse_mode = 0\n", "warning", "to the old server, drained or not"),
+        (
+            WHOLE + SERVICE + server('address = "[fd00::2]:80", method = "ipip"'),
+            "error",
+            "the sync daemon carries no such connections",
+        ),
+    ],
+)
+def test_what_is_wrong_or_risky_about_the_whole_is_said(
+    tmp_path: Path, text: str, level: str, words: str
+) -> None:
+    (remark, *_others) = remarks(tmp_path, BASE + text)
+    assert remark.startswith(f"{level} heartbus.toml:")
     assert words in remark

@@ -45,6 +45,10 @@ links = [
   { kind = "serial", device = "/dev/ttyS0" },
 ]
 authentication = { signing_key = 1, keys = [{ id = 1, secret = "x" }] }
+[ipvs]
+timeouts = { udp = 60 }
+sync = { interface = "eth1" }
+sysctls = {}
 [vip]
 lifetime = 3
 [[vip.resources.hooks]]

@@ -50,6 +50,7 @@ from tests.ipvs_agent.builders import (
     virtual_service,
 )
 from tests.ipvs_agent.fake_table import FakeTable
+from tests.ipvs_agent.fake_whole import FakeWhole
 
 US = "linuxha1"
 UP, DOWN, UNKNOWN = Health.UP, Health.DOWN, Health.UNKNOWN
@@ -114,6 +115,7 @@ def start(
         table=kernel or fake,
         managed=ManagedServices(tmp_path),
         overrides=OverrideFile(tmp_path),
+        whole=FakeWhole(),
         clock=clock,
         wall=clock,
         log=logger(),

@@ -23,9 +23,11 @@ from heartbus.model_checks import Page as Page
 from heartbus.model_checks import Tls as Tls
 from heartbus.model_ipvs import PLAIN_TUNNEL as PLAIN_TUNNEL
 from heartbus.model_ipvs import ForwardingMethod as ForwardingMethod
+from heartbus.model_ipvs import IpvsSettings as IpvsSettings
 from heartbus.model_ipvs import PersistenceEngine as PersistenceEngine
 from heartbus.model_ipvs import Scheduler as Scheduler
 from heartbus.model_ipvs import SchedulerFlag as SchedulerFlag
+from heartbus.model_ipvs import SyncDaemon as SyncDaemon
 from heartbus.model_ipvs import TransportProtocol as TransportProtocol
 from heartbus.model_ipvs import Tunnel as Tunnel
 from heartbus.model_ipvs import TunnelChecksum as TunnelChecksum
@@ -503,6 +505,7 @@ class Cluster:
     membership: Membership
     vip: VipSettings = field(default_factory=VipSettings)
     bus: BusSettings = field(default_factory=BusSettings)
+    ipvs: IpvsSettings = field(default_factory=IpvsSettings)
     groups: tuple[ResourceGroup, ...] = ()
     virtual_services: tuple[VirtualService, ...] = ()
     resource_path: tuple[str, ...] = ("/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d")

@@ -114,3 +114,67 @@ class Tunnel:
 
 
 PLAIN_TUNNEL: Final = Tunnel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncDaemon:
+    """The kernel's connection sync daemon; ipvsadm ``--start-daemon``.
+
+    A director that holds a resource group sends (``master``), one that does not hold all of them
+    listens (``backup``); where there are no groups each does both. ``sync_id`` must be the same on
+    all directors. ``maxlen``, ``group``, ``port`` and ``ttl`` 0 or "": the kernel's default.
+    """
+
+    interface: str
+    sync_id: int = 0
+    maxlen: int = 0
+    group: str = ""
+    port: int = 0
+    ttl: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsSettings:
+    """What is set for the whole of IPVS on each director; what is not written is left alone.
+
+    Timeouts in seconds, 0 for left alone; ipvsadm ``--set``. ``sysctls``: names and values under
+    net.ipv4.vs.
+    """
+
+    timeout_tcp_s: int = 0
+    timeout_tcpfin_s: int = 0
+    timeout_udp_s: int = 0
+    sync: SyncDaemon | None = None
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+
+SYSCTLS: Final = {
+    "am_droprate": "",
+    "amemthresh": "",
+    "backup_only": "",
+    "cache_bypass": "",
+    "conn_reuse_mode": "0 sends a client that reuses its port to the old server, drained or not",
+    "conntrack": "",
+    "drop_entry": "anything but 0 drops established connections at random when memory is short",
+    "drop_packet": "anything but 0 drops packets when memory is short",
+    "expire_nodest_conn": "",
+    "expire_quiescent_template": "",
+    "ignore_tunneled": "",
+    "nat_icmp_send": "",
+    "pmtu_disc": "",
+    "run_estimation": "0 leaves all rates of services and servers at zero",
+    "schedule_icmp": "",
+    "secure_tcp": "",
+    "sloppy_sctp": "",
+    "sloppy_tcp": "",
+    "snat_reroute": "",
+    "sync_persist_mode": "",
+    "sync_ports": "must be the same on all directors, or a part of the connections is not heard",
+    "sync_qlen_max": "",
+    "sync_refresh_period": "",
+    "sync_retries": "",
+    "sync_sock_size": "",
+    "sync_threshold": "",
+    "sync_version": "0 carries no IPv6 and no persistence engines",
+}
+"""Under net.ipv4.vs (Documentation/networking/ipvs-sysctl.rst); what is risky about one, or ""."""

@@ -352,13 +352,17 @@ class TableService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IpvsState:
-    """Snapshot of ipvs-agent: the kernel's table of the services that heartbus manages."""
+    """Snapshot of ipvs-agent: the kernel's table of the services that heartbus manages.
+
+    ``sync``: which sync daemons run, ``master``, ``backup`` or both.
+    """
 
     kind: ClassVar[str] = "state.ipvs-agent"
     services: tuple[TableService, ...]
     digest: str
     repairs: int = 0
     failures: tuple[str, ...] = ()
+    sync: tuple[str, ...] = ()
 
 
 State = MembershipState | VipState | CheckerState | IpvsState

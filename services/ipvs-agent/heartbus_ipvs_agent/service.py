@@ -27,6 +27,7 @@ from heartbus.events import (
     RealServerDown,
     RealServerUp,
     RealServerWeight,
+    VipState,
 )
 from heartbus.model import Cluster, VirtualServiceName
 from heartbus.runner import Context
@@ -37,12 +38,15 @@ from heartbus_ipvs_agent.managed import ManagedError, ManagedServices
 from heartbus_ipvs_agent.operators import TELL_PERIOD_S, Operators
 from heartbus_ipvs_agent.override_file import OverrideFile
 from heartbus_ipvs_agent.plan import plan, plan_service
+from heartbus_ipvs_agent.roles import Roles
 from heartbus_ipvs_agent.snapshot import table_state
 from heartbus_ipvs_agent.table import IpvsTable, TableError, open_kernel_table
 from heartbus_ipvs_agent.verdicts import VerdictBook, VerdictChange
+from heartbus_ipvs_agent.whole import KernelWhole, Whole
 
 SERVICE: Final = "ipvs-agent"
 CHECKER: Final = "checker"
+VIP: Final = "vip"
 
 LOOK_PERIOD_S: Final = 1.0
 LARGE_LOOK_PERIOD_S: Final = 5.0
@@ -72,6 +76,7 @@ class IpvsAgent:
         table: IpvsTable,
         managed: ManagedServices,
         overrides: OverrideFile,
+        whole: Whole,
         clock: Callable[[], float],
         wall: Callable[[], float],
         log: structlog.typing.FilteringBoundLogger,
@@ -94,6 +99,9 @@ class IpvsAgent:
             changed=self._services_changed,
             log=log,
         )
+        self._roles = Roles(
+            settings=cluster.ipvs, groups=[g.name for g in cluster.groups], whole=whole, bus=bus
+        )
         self._failures = FailureBook()
         self._obsolete: frozenset[ServiceKey] = frozenset()
         self._known: Table | None = None
@@ -112,6 +120,7 @@ class IpvsAgent:
                 RealServerDown.kind,
                 RealServerWeight.kind,
                 IpvsOverrides.kind,
+                subjects.state(self._node, VIP),
             ],
             self.inbox,
         )
@@ -123,6 +132,7 @@ class IpvsAgent:
             self._log.warning("managed.unreadable", error=str(error))
         self._write_managed()
         self._operators.start()
+        self._roles.start()
         self.look()
         self._operators.tell()
 
@@ -132,6 +142,7 @@ class IpvsAgent:
         Verdicts and what operators asked for stand. A new real server is unknown, so it gets no
         traffic before its first check; what is configured no more leaves the table.
         """
+        self._roles.use(read.ipvs, [g.name for g in read.groups])
         services = {s.name: s for s in read.virtual_services}
         if services == self._services:
             return
@@ -155,6 +166,8 @@ class IpvsAgent:
                 changes += self._take_in(message, message.body)
             elif isinstance(message.body, IpvsOverrides) and self._from_a_peer(message):
                 self._operators.heard(message.body.overrides)
+            elif isinstance(message.body, VipState) and message.envelope.node == self._node:
+                self._roles.heard(message.body)
         if changes:
             self._verdicts_changed(changes)
 
@@ -189,6 +202,7 @@ class IpvsAgent:
         self._cross_out_obsolete(observed)
         self._state = None
         self._operators.looked(observed)
+        self._roles.look()
         if due:
             self._bus.publish_state()
 
@@ -206,7 +220,8 @@ class IpvsAgent:
                 self._services.values(),
                 self._seen,
                 repairs=self._repairs,
-                failures=(*troubles, *self._failures.standing),
+                failures=(*troubles, *self._failures.standing, *self._roles.problems),
+                sync=self._roles.running,
                 overrides=self._operators.book.effective,
                 drained=self._operators.book.drained,
             )
@@ -358,6 +373,7 @@ async def serve(context: Context) -> None:
         table=open_kernel_table(),
         managed=ManagedServices(context.state_dir),
         overrides=OverrideFile(context.state_dir),
+        whole=KernelWhole(),
         clock=asyncio.get_running_loop().time,
         wall=time.time,
         log=context.log,

@@ -41,6 +41,7 @@ def table_state(
     failures: tuple[str, ...],
     overrides: Overrides = NO_OVERRIDES,
     drained: Collection[Server] = (),
+    sync: tuple[str, ...] = (),
 ) -> IpvsState:
     """Return the snapshot of the configured services that the table has."""
     found: list[TableService] = []
@@ -52,7 +53,11 @@ def table_state(
             entries[key] = entry
             found.append(_service(service, key, entry, table, overrides, drained))
     return IpvsState(
-        services=tuple(found), digest=table_digest(entries), repairs=repairs, failures=failures
+        services=tuple(found),
+        digest=table_digest(entries),
+        repairs=repairs,
+        failures=failures,
+        sync=sync,
     )
 
 

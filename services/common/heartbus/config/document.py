@@ -22,6 +22,7 @@ from heartbus.model import (
     Cluster,
     Endpoint,
     HeartbeatLink,
+    IpvsSettings,
     Membership,
     MulticastLink,
     Page,
@@ -170,6 +171,23 @@ class _Writer:
             result["netmask"] = str(service.persistence_netmask)
         return result
 
+    def ipvs(self, settings: IpvsSettings) -> Document:
+        """Return [ipvs]: timeouts and sysctls are tables of their own."""
+        result: Document = {}
+        timeouts = {
+            "tcp": settings.timeout_tcp_s,
+            "tcpfin": settings.timeout_tcpfin_s,
+            "udp": settings.timeout_udp_s,
+        }
+        if written := {name: seconds for name, seconds in timeouts.items() if seconds}:
+            result["timeouts"] = written
+        if settings.sync is not None:
+            sync = self.fields(settings.sync)
+            result["sync"] = {key: value for key, value in sync.items() if value not in (0, "")}
+        if settings.sysctls:
+            result["sysctls"] = dict(settings.sysctls)
+        return result
+
     def link(self, link: HeartbeatLink) -> Document:
         """Return one of [[membership.links]]."""
         kind = _LINK_KINDS[type(link)]
@@ -192,6 +210,7 @@ _SPECIAL: Final[Mapping[type, Callable[[_Writer, Any], Any]]] = {
     Endpoint: lambda _writer, endpoint: str(endpoint),
     Membership: _Writer.membership,
     VirtualService: _Writer.virtual_service,
+    IpvsSettings: _Writer.ipvs,
     BroadcastLink: _Writer.link,
     UnicastLink: _Writer.link,
     MulticastLink: _Writer.link,

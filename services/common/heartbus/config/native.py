@@ -28,6 +28,7 @@ from heartbus.config.ha_cf import (
     TTL_MAX,
     UDPPORT_DEFAULT,
 )
+from heartbus.config.native_ipvs import read_ipvs
 from heartbus.config.native_resources import resource_settings
 from heartbus.config.native_services import virtual_service
 from heartbus.config.own_name import named_at
@@ -131,6 +132,8 @@ class _Reader:
         with self._refusing("vip", "resources"):
             vip = read_vip(document.table("vip"))
         bus = read_bus(document.table("bus"))
+        with self._refusing("services"):
+            ipvs = read_ipvs(document.table("ipvs"))
         with self._refusing("directors", "groups", "guards", "resources"):
             directors = self._directors("directors", document.tables("directors"))
             witnesses = self._directors("witnesses", document.tables("witnesses"))
@@ -144,6 +147,7 @@ class _Reader:
             membership=_with_lease_default(membership, len(directors) + len(witnesses)),
             vip=vip,
             bus=bus,
+            ipvs=ipvs,
             groups=tuple(group.value for group in draft.groups),
             virtual_services=tuple(service.value for service in draft.services),
             source=self._file.path,

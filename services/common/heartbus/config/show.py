@@ -19,6 +19,7 @@ from heartbus.model import (
     Cluster,
     Fence,
     HeartbeatLink,
+    IpvsSettings,
     Membership,
     MulticastLink,
     PingNode,
@@ -111,6 +112,7 @@ def _text(cluster: Cluster) -> Iterator[str]:
     yield _row(
         "Bus", f"clients on port {cluster.bus.client_port}, directors on {cluster.bus.route_port}"
     )
+    yield from _ipvs(cluster.ipvs)
     for group in cluster.groups:
         yield ""
         yield f"Group {group.name}"
@@ -120,6 +122,25 @@ def _text(cluster: Cluster) -> Iterator[str]:
     for service in cluster.virtual_services:
         yield ""
         yield from _service(service)
+
+
+def _ipvs(ipvs: IpvsSettings) -> Iterator[str]:
+    timeouts = [
+        f"{name} {seconds} s"
+        for name, seconds in (
+            ("tcp", ipvs.timeout_tcp_s),
+            ("tcpfin", ipvs.timeout_tcpfin_s),
+            ("udp", ipvs.timeout_udp_s),
+        )
+        if seconds
+    ]
+    if ipvs != IpvsSettings():
+        yield ""
+        yield "IPVS"
+    yield from _rows("  timeouts", [", ".join(timeouts)] if timeouts else [])
+    if ipvs.sync is not None:
+        yield _row("  sync daemon", f"on {ipvs.sync.interface}, id {ipvs.sync.sync_id}")
+    yield from _rows("  sysctls", [f"{name} = {value}" for name, value in ipvs.sysctls])
 
 
 def _membership(membership: Membership) -> Iterator[str]:

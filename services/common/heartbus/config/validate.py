@@ -17,7 +17,7 @@ from heartbus.config.diagnostics import Diagnostic
 from heartbus.config.ha_cf import BAUD_RATES
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown, word
 from heartbus.config.validate_checks import check_rules
-from heartbus.config.validate_ipvs import ipvs_rules
+from heartbus.config.validate_ipvs import ipvs_rules, sync_rules
 from heartbus.config.validate_resources import resource_rules
 from heartbus.config.values import is_host_name
 from heartbus.model import (
@@ -391,6 +391,7 @@ def _services(cluster: Cluster, places: Places, report: Report) -> None:
         ipvs_rules(service, index, places, report)
         check_rules(service, index, places, report)
         _held(cluster, service, index, places, report)
+    sync_rules(cluster, places, report)
 
 
 def _held(

@@ -13,6 +13,7 @@ from heartbus.config.report import Place, Places, Report, shown
 from heartbus.model import (
     PLAIN_TUNNEL,
     CheckType,
+    Cluster,
     Endpoint,
     ForwardingMethod,
     RealServer,
@@ -57,6 +58,22 @@ def ipvs_rules(service: VirtualService, index: int, places: Places, report: Repo
         _address(sorry.endpoint, place, report)
         _port(service, sorry.endpoint, place, report)
         _family(service, sorry.endpoint, sorry.forwarding, place, report)
+
+
+def sync_rules(cluster: Cluster, places: Places, report: Report) -> None:
+    """Report a sync daemon beside services of mixed families, which the kernel refuses."""
+    if cluster.ipvs.sync is None:
+        return
+    for index, service in enumerate(cluster.virtual_services):
+        family = _is_ipv6(service.endpoint.address)
+        for position, real in enumerate(service.real_servers):
+            if _is_ipv6(real.endpoint.address) != family:
+                report.error(
+                    places.at("virtual_services", index, "real_servers", position, "address"),
+                    f"{real.name} is of another family than its service, and the sync daemon"
+                    " carries no such connections; allowed is one of the two: [ipvs.sync], or"
+                    " servers of one family",
+                )
 
 
 def _service_port(service: VirtualService, place: Place, report: Report) -> None:
