@@ -577,6 +577,33 @@ def process(tmp_path: Path, ldirectord: str, *program: str) -> Iterator[subproce
             running.kill()
 
 
+def test_a_process_takes_up_a_changed_file_and_goes_on_with_a_broken_one(tmp_path: Path) -> None:
+    """L-1: a broken file changes nothing, and the repaired one is taken up."""
+    one, two = free_port(), free_port()
+    text = f"virtual=192.0.2.110:80\n\treal=127.0.0.1:{one} masq\n\tchecktype=connect\n"
+    with process(tmp_path, text) as checker:
+
+        def told(said: str) -> str:
+            assert checker.stderr is not None
+            lines = [checker.stderr.readline()]
+            while lines[-1] and said not in lines[-1]:
+                lines.append(checker.stderr.readline())
+            assert said in lines[-1], "".join(lines)
+            return lines[-1]
+
+        told("service.ready")
+        path = tmp_path / "ha.d" / "www.cf"
+        path.write_text(text.replace("masq", "mask"))
+        checker.send_signal(signal.SIGHUP)
+        assert f"{path}:2: real: 'mask' is not allowed" in told("reload.rejected")
+        path.write_text(text.replace(str(one), str(two)))
+        checker.send_signal(signal.SIGHUP)
+        told("config.applied")
+        told(f"connect to 127.0.0.1:{two}: refused")
+        checker.send_signal(signal.SIGTERM)
+        assert checker.wait(10) == 0
+
+
 def test_the_process_checks_without_a_bus_and_stops_within_a_second(
     tmp_path: Path, hanging: list[int]
 ) -> None:

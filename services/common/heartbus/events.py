@@ -353,6 +353,18 @@ class ConfigApplied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRejected:
+    """A process was told to read its files anew, and goes on with what it had.
+
+    ``reasons``: errors as ``FILE:LINE: directive: what is wrong``, the first 20 of them.
+    """
+
+    kind: ClassVar[str] = "config.rejected"
+    source: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigSkew:
     """A live director runs with another configuration than we; ``agreed``: not any more.
 
@@ -415,6 +427,7 @@ Event = (
     | IpvsFailed
     | IpvsOverrides
     | ConfigApplied
+    | ConfigRejected
     | ConfigSkew
     | ServiceStarted
     | ServiceStopped

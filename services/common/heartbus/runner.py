@@ -27,7 +27,7 @@ from heartbus.config import ConfigError, Level, load
 from heartbus.config.digest import config_digest
 from heartbus.config.own_name import known_node as known_node
 from heartbus.config.validate import recheck
-from heartbus.events import ConfigApplied, ServiceStarted, ServiceStopped
+from heartbus.events import ConfigApplied, ConfigRejected, ServiceStarted, ServiceStopped
 from heartbus.model import TIMER_PROFILES, Cluster, default_lease_s
 from heartbus.reload import waits_for_restart, with_live_parts
 from heartbus.systemd import Notifier
@@ -36,6 +36,9 @@ EXIT_OK: Final = 0
 EXIT_DEFECT: Final = 1
 EXIT_CONFIG: Final = 2
 EXIT_MACHINE: Final = 3
+
+REASONS_MAX: Final = 20
+"""Errors that are told of one configuration; the log has them all."""
 
 DEFAULT_CONFIG: Final = "/etc/heartbus/heartbus.toml"
 
@@ -82,6 +85,12 @@ class Context:
         self.digest = config_digest(self.cluster)
         self.bus.publish(ConfigApplied(source=read.source, digest=self.digest))
         self.log.info("config.applied", config=self.digest, restart_for=", ".join(waiting))
+
+    def rejected(self, source: str, error: ConfigError) -> None:
+        """Say that files that were read anew cannot be used; the service goes on as before."""
+        reasons = tuple(str(error).splitlines())
+        self.bus.publish(ConfigRejected(source=source, reasons=reasons[:REASONS_MAX]))
+        self.log.error("reload.rejected", problem=str(error), then="goes on as before")
 
     def _tell_observers(self, *, connected: bool) -> None:
         if connected and not self.told:
@@ -294,7 +303,7 @@ async def _reload_when_told(
             known_node(read, context.node)
             context.take_up(read)
         except ConfigError as error:
-            context.log.error("reload.rejected", problem=str(error), then="goes on as before")
+            context.rejected(options.config, error)
         except Exception:
             # A defect of ours in what reads files must not end a service that works.
             context.log.exception("reload.failed", then="goes on as before")
