@@ -513,8 +513,8 @@ def test_a_holder_that_needs_a_higher_epoch_has_a_majority_support_it_first() ->
     parliament.take(a, a.core.tick(now_s=parliament.now_s))
     assert len(parliament.granted("a")) == 1
     assert [x.epoch for x in a.core.leases] == [lease.epoch]
-    assert a.core.claims(now_s=parliament.now_s)[G].epoch == lease.epoch + 1
-    parliament.run(0.5)
+    assert a.core.claims(now_s=parliament.now_s)[G].epoch == lease.epoch, "not sure of it yet"
+    parliament.run(0.7)
     assert [grant.epoch for grant in parliament.granted("a")] == [lease.epoch, lease.epoch + 1]
     assert parliament.members["w"].votes[G].epoch == lease.epoch + 1
     assert parliament.holders == ["a"]
@@ -569,6 +569,19 @@ def test_a_vote_is_freed_only_when_the_vip_of_an_adopted_lease_has_given_up() ->
     assert parliament.now_s < lease.deadline_s + 0.25
     assert a.core.votes(now_s=parliament.now_s) == {G: "a"}
     assert a.core.votes(now_s=lease.deadline_s + 0.25) == {}
+
+
+def test_a_holder_that_is_none_any_more_announces_no_higher_epoch() -> None:
+    parliament = Parliament("ab", "w")
+    parliament.run(3.0)
+    a = parliament.members["a"]
+    heard = PeerReport(incarnation=1, settled=True, claims={G: claim(NONE, 9)}, echoed=None)
+    for _ in range(10):  # w supports somebody else by now: our clock stood still with our host
+        parliament.now_s += TIMERS.keepalive_s
+        parliament.take(a, a.core.peer_heard("w", heard, now_s=parliament.now_s))
+        parliament.take(a, a.core.tick(now_s=parliament.now_s))
+        assert a.core.claims(now_s=parliament.now_s)[G].epoch < 9 or not a.core.leases
+    assert len(parliament.granted("a")) == 1
 
 
 def test_a_voter_that_asked_for_itself_supports_the_holder_again() -> None:

@@ -103,13 +103,17 @@ class Ballot:
         """Keep our own vote while we ask, hold or release."""
         return _told(group, self._voter.bind(group, self._own(epoch), until_s=float("inf")))
 
+    def raise_begins(self, group: str) -> None:
+        """Ask whether a majority supports us still, see ``has_risen``."""
+        self._support.raise_begins(group)
+
     def claim_rises(self, group: str, epoch: int) -> list[Effect]:
         """Ask the others to support a higher epoch of what we hold."""
         self._support.raise_begins(group)
         return self.claim_stands(group, epoch)
 
     def has_risen(self, group: str) -> bool:
-        """Whether a majority supports the higher epoch."""
+        """Whether a majority supports what we have said since the last of the two above."""
         return group not in self._unwritten and self._support.raised(group)
 
     def claim_ends(self, group: str, epoch: int, *, gone_s: float) -> None:

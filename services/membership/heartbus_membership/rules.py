@@ -25,6 +25,7 @@ from heartbus_membership.view import (
     LIVE,
     KnownGroup,
     KnownPeer,
+    RaiseStep,
     View,
     beats,
     granted,
@@ -152,27 +153,40 @@ def _raised(view: View, group: KnownGroup, reason: str, now_s: float) -> Iterato
     if view.ballot is None:
         yield granted(group, reason, None)
         return
-    group.highest += 1
-    group.raise_to, group.raise_reason, group.raised_s = group.highest, reason, now_s
-    yield from view.ballot.claim_rises(group.rule.name, group.raise_to)
+    group.raise_step, group.raise_reason, group.raised_s = RaiseStep.SURE, reason, now_s
+    view.ballot.raise_begins(group.rule.name)
     yield SendHeartbeat()
 
 
 def _rising(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
-    """Keep our epoch the highest one, and go on with what we asked for once we have it.
+    """Keep our epoch the highest one: first be sure of our lease, then ask, then go on with it.
 
     A voter that asked for itself meanwhile, because it did not hear us, supports no lower epoch any
-    more. It may ask again as long as it does not hear us: we follow twice a lease, not at once.
+    more. It may ask again as long as it does not hear us: we follow twice a lease, not at once. A
+    higher epoch that we announced without being sure could make the rightful holder yield: our host
+    may have been suspended, with its clock, while another one took over.
     """
     assert view.ballot is not None
-    if group.highest > max(group.epoch, group.raise_to):
+    behind = group.highest > max(group.epoch, group.raise_to)
+    if behind and group.raise_step is not RaiseStep.SURE:
         if now_s >= group.raised_s + view.lease_s / 2:
-            reason = group.raise_reason if group.raise_to else "another director asked for it"
+            reason = group.raise_reason or "another director asked for it"
             yield from _raised(view, group, reason, now_s)
-    elif group.raise_to and view.ballot.has_risen(group.rule.name):
-        group.epoch, group.raise_to = group.raise_to, 0
-        group.reason = group.raise_reason
+    elif group.raise_step is RaiseStep.NONE or not view.ballot.has_risen(group.rule.name):
+        return
+    elif group.raise_step is RaiseStep.SURE:
+        group.highest += 1
+        group.raise_step, group.raise_to = RaiseStep.ASKED, group.highest
+        yield from view.ballot.claim_rises(group.rule.name, group.raise_to)
+        yield SendHeartbeat()
+    else:
+        group.epoch, group.reason = group.raise_to, group.raise_reason
+        _forget_raise(group)
         yield Grant(group=group.rule.name, epoch=group.epoch, reason=group.reason)
+
+
+def _forget_raise(group: KnownGroup) -> None:
+    group.raise_step, group.raise_to, group.raise_reason = RaiseStep.NONE, 0, ""
 
 
 def _no_majority(view: View) -> str:
@@ -231,7 +245,8 @@ def _is_let_go(view: View, group: KnownGroup, now_s: float) -> bool:
 
 def _end_claim(view: View, group: KnownGroup) -> None:
     group.phase = Phase.NONE
-    epoch, group.raise_to = max(group.epoch, group.raise_to), 0
+    epoch = max(group.epoch, group.raise_to)
+    _forget_raise(group)
     if view.ballot is not None:
         gone_s = group.lease_until_s + group.stale_s + view.tail_s
         view.ballot.claim_ends(group.rule.name, epoch, gone_s=gone_s)
@@ -294,7 +309,8 @@ def _claim(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
 def _ask(view: View, group: KnownGroup) -> Iterator[Effect]:
     group.highest += 1
     group.epoch = group.highest
-    group.raise_to, group.stale_s = 0, 0.0
+    group.stale_s = 0.0
+    _forget_raise(group)
     if view.ballot is None:
         group.asked_after = view.sequence
         return

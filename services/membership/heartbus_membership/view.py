@@ -5,6 +5,7 @@ Sans-I/O. Plain records that ``ownership`` keeps up to date and ``rules`` reads.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +18,17 @@ from heartbus_membership.readiness import Readiness, Ready
 
 LIVE: Final = frozenset({DirectorStatus.ALIVE, DirectorStatus.LATE})
 GONE: Final = frozenset({DirectorStatus.DEAD, DirectorStatus.LEFT})
+
+
+class RaiseStep(enum.Enum):
+    """How far a holder is with a higher epoch; with a majority only.
+
+    ``sure``: it learns whether a majority supports it still. ``asked``: it has announced the epoch.
+    """
+
+    NONE = enum.auto()
+    SURE = enum.auto()
+    ASKED = enum.auto()
 
 
 @dataclass(slots=True)
@@ -76,6 +88,7 @@ class KnownGroup:
     """An operator moved it away from here: it comes back where nobody else can take it."""
     wanted_until_s: float = float("-inf")
     """An operator wants it here; asked for until then."""
+    raise_step: RaiseStep = RaiseStep.NONE
     raise_to: int = 0
     """An epoch that we ask a majority for while we hold the group with a lower one; 0: none."""
     raise_reason: str = ""

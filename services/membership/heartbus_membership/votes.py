@@ -169,12 +169,12 @@ class Support:
         self._sure_s[group] = {}
 
     def raise_begins(self, group: str) -> None:
-        """Ask about a higher epoch of our claim, from the next heartbeat on."""
+        """Count who supports what we say of a group we hold, from the next heartbeat on."""
         self._raised_since[group] = self._next_sequence
         self._raised_by[group] = set()
 
     def raised(self, group: str) -> bool:
-        """Whether a majority supports the higher epoch."""
+        """Whether a majority does."""
         return len(self._raised_by.get(group, ())) >= self._needed
 
     @property
