@@ -340,6 +340,16 @@ class IpvsFailed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsWithheld:
+    """A real server is down for the sender's checker alone and stays, or too much would leave."""
+
+    kind: ClassVar[str] = "ipvs.withheld"
+    virtual_service: str
+    real_server: str
+    reason: str
+
+
 # --- facts about the processes -------------------------------------------------------------------
 
 
@@ -426,6 +436,7 @@ Event = (
     | IpvsRepaired
     | IpvsFailed
     | IpvsOverrides
+    | IpvsWithheld
     | ConfigApplied
     | ConfigRejected
     | ConfigSkew

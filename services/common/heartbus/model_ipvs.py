@@ -138,9 +138,11 @@ class IpvsSettings:
     """What is set for the whole of IPVS on each director; what is not written is left alone.
 
     Timeouts in seconds, 0 for left alone; ipvsadm ``--set``. ``sysctls``: names and values under
-    net.ipv4.vs.
+    net.ipv4.vs. ``loss_percent``: how much of the weight of a service may leave within a minute
+    when a peer's checker disagrees (one server always may); 100: no limit.
     """
 
+    loss_percent: int = 50
     timeout_tcp_s: int = 0
     timeout_tcpfin_s: int = 0
     timeout_udp_s: int = 0

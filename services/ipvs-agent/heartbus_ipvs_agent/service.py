@@ -23,13 +23,14 @@ from heartbus.events import (
     IpvsOverrides,
     IpvsRepaired,
     IpvsState,
+    IpvsWithheld,
     Message,
     RealServerDown,
     RealServerUp,
     RealServerWeight,
     VipState,
 )
-from heartbus.model import Cluster, VirtualServiceName
+from heartbus.model import Cluster, RealServerName, VirtualServiceName
 from heartbus.runner import Context
 from heartbus_ipvs_agent.desired import service_key, wanted_service, wanted_table
 from heartbus_ipvs_agent.entries import Action, ServiceKey, Table, carried_out
@@ -52,6 +53,8 @@ LOOK_PERIOD_S: Final = 1.0
 LARGE_LOOK_PERIOD_S: Final = 5.0
 SMALL_TABLE_DESTINATIONS: Final = 500
 """Up to this size the table, and with it the connection counters, is read every second."""
+
+WITHHELD: Final = "down for us alone, and too much left within a minute: it stays"
 
 EVENT_ACTIONS_MAX: Final = 200
 """Actions listed in one event; of more, the first ones and how many there were."""
@@ -88,7 +91,13 @@ class IpvsAgent:
         self._log = log
         self._services = {s.name: s for s in cluster.virtual_services}
         self._keys = [service_key(s) for s in cluster.virtual_services]
-        self._verdicts = VerdictBook(cluster.virtual_services, node=node, now_s=clock())
+        self._verdicts = VerdictBook(
+            cluster.virtual_services,
+            node=node,
+            now_s=clock(),
+            loss_percent=cluster.ipvs.loss_percent,
+        )
+        self._withheld: frozenset[tuple[VirtualServiceName, RealServerName]] = frozenset()
         self._node = node
         self._operators = Operators(
             node=node,
@@ -143,6 +152,7 @@ class IpvsAgent:
         traffic before its first check; what is configured no more leaves the table.
         """
         self._roles.use(read.ipvs, [g.name for g in read.groups])
+        self._verdicts.limit(read.ipvs.loss_percent)
         services = {s.name: s for s in read.virtual_services}
         if services == self._services:
             return
@@ -170,6 +180,7 @@ class IpvsAgent:
                 self._roles.heard(message.body)
         if changes:
             self._verdicts_changed(changes)
+        self._tell_withheld()
 
     def look(self, *, cause: str | None = None) -> None:
         """Read the whole table and repair what is not as wanted."""
@@ -178,6 +189,9 @@ class IpvsAgent:
         except TableError as error:
             self._failed("ipvs.unreadable", error)
             return
+        # Losses that were withheld may be due by now; what follows acts on them.
+        self._verdicts.reconsidered(now_s=self._clock())
+        self._tell_withheld()
         known, self._known, self._seen = self._known, observed, observed
         wanted = wanted_table(
             self._services.values(),
@@ -216,11 +230,12 @@ class IpvsAgent:
         """Return the snapshot of the services that we manage."""
         if self._state is None:
             troubles = () if self._trouble is None else (self._trouble,)
+            withheld = [f"{service} {real}: {WITHHELD}" for service, real in sorted(self._withheld)]
             self._state = table_state(
                 self._services.values(),
                 self._seen,
                 repairs=self._repairs,
-                failures=(*troubles, *self._failures.standing, *self._roles.problems),
+                failures=(*troubles, *self._failures.standing, *self._roles.problems, *withheld),
                 sync=self._roles.running,
                 overrides=self._operators.book.effective,
                 drained=self._operators.book.drained,
@@ -272,6 +287,17 @@ class IpvsAgent:
         self._state = None
         if due:
             self._bus.publish_state()
+
+    def _tell_withheld(self) -> None:
+        now = frozenset(self._verdicts.withheld)
+        for service, real in sorted(now - self._withheld):
+            self._bus.publish(
+                IpvsWithheld(virtual_service=service, real_server=real, reason=WITHHELD),
+                cause=self._verdicts.withheld[service, real],
+            )
+        if now != self._withheld:
+            self._state = None
+        self._withheld = now
 
     def _bus_changed(self, connected: bool) -> None:
         if connected:

@@ -174,6 +174,8 @@ class _Writer:
     def ipvs(self, settings: IpvsSettings) -> Document:
         """Return [ipvs]: timeouts and sysctls are tables of their own."""
         result: Document = {}
+        if self._whole or settings.loss_percent != IpvsSettings().loss_percent:
+            result["loss_percent"] = settings.loss_percent
         timeouts = {
             "tcp": settings.timeout_tcp_s,
             "tcpfin": settings.timeout_tcpfin_s,

@@ -25,6 +25,14 @@ _TIMEOUTS: Final = (
 
 IPVS_KEYS: Final = (
     Key(path="ipvs", form=Form.TABLE, text="What is set for the whole of IPVS.", default="nothing"),
+    _number(
+        "ipvs.loss_percent",
+        "Of the weight of a service, what may leave in a minute though a peer disagrees"
+        " (one server always may); 100 is no limit.",
+        0,
+        100,
+        "50",
+    ),
     Key(
         path="ipvs.timeouts",
         form=Form.TABLE,

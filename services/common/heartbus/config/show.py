@@ -137,6 +137,7 @@ def _ipvs(ipvs: IpvsSettings) -> Iterator[str]:
     if ipvs != IpvsSettings():
         yield ""
         yield "IPVS"
+        yield _row("  loss", f"{ipvs.loss_percent} % a minute where a peer disagrees")
     yield from _rows("  timeouts", [", ".join(timeouts)] if timeouts else [])
     if ipvs.sync is not None:
         yield _row("  sync daemon", f"on {ipvs.sync.interface}, id {ipvs.sync.sync_id}")
