@@ -350,6 +350,24 @@ class IpvsWithheld:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsDigests:
+    """A digest of each virtual service in the sender's table, every few seconds."""
+
+    kind: ClassVar[str] = "ipvs.digests"
+    digests: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsDiffers:
+    """A director has another table than the sender, for longer than verdicts take; or no more."""
+
+    kind: ClassVar[str] = "ipvs.differs"
+    director: str
+    virtual_service: str
+    agreed: bool = False
+
+
 # --- facts about the processes -------------------------------------------------------------------
 
 
@@ -437,6 +455,8 @@ Event = (
     | IpvsFailed
     | IpvsOverrides
     | IpvsWithheld
+    | IpvsDigests
+    | IpvsDiffers
     | ConfigApplied
     | ConfigRejected
     | ConfigSkew

@@ -12,6 +12,8 @@ from heartbus.events import (
     EVENT_CLASSES,
     CheckerState,
     DirectorStatus,
+    IpvsDigests,
+    IpvsOverrides,
     IpvsState,
     MembershipState,
     Message,
@@ -21,6 +23,9 @@ from heartbus.events import (
 
 EVENT_SUBJECTS: Final = tuple(sorted({f"{c.kind.split('.')[0]}.*" for c in EVENT_CLASSES}))
 """Wildcards that match every event: ``node.*``, ``realserver.*``, …"""
+
+PERIODIC_KINDS: Final = frozenset({IpvsDigests.kind, IpvsOverrides.kind})
+"""Events that directors tell one another again and again; no news for people."""
 
 S = TypeVar("S", MembershipState, VipState, CheckerState, IpvsState)
 

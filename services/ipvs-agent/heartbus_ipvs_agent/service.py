@@ -19,6 +19,7 @@ from heartbus.bus import Bus, Inbox
 from heartbus.events import (
     CheckerState,
     IpvsChanged,
+    IpvsDigests,
     IpvsFailed,
     IpvsOverrides,
     IpvsRepaired,
@@ -32,6 +33,7 @@ from heartbus.events import (
 )
 from heartbus.model import Cluster, RealServerName, VirtualServiceName
 from heartbus.runner import Context
+from heartbus_ipvs_agent.agreement import Agreement
 from heartbus_ipvs_agent.desired import service_key, wanted_service, wanted_table
 from heartbus_ipvs_agent.entries import Action, ServiceKey, Table, carried_out
 from heartbus_ipvs_agent.failures import Failure, FailureBook
@@ -40,7 +42,7 @@ from heartbus_ipvs_agent.operators import TELL_PERIOD_S, Operators
 from heartbus_ipvs_agent.override_file import OverrideFile
 from heartbus_ipvs_agent.plan import plan, plan_service
 from heartbus_ipvs_agent.roles import Roles
-from heartbus_ipvs_agent.snapshot import table_state
+from heartbus_ipvs_agent.snapshot import service_digests, table_state
 from heartbus_ipvs_agent.table import IpvsTable, TableError, open_kernel_table
 from heartbus_ipvs_agent.verdicts import VerdictBook, VerdictChange
 from heartbus_ipvs_agent.whole import KernelWhole, Whole
@@ -111,6 +113,7 @@ class IpvsAgent:
         self._roles = Roles(
             settings=cluster.ipvs, groups=[g.name for g in cluster.groups], whole=whole, bus=bus
         )
+        self._agreement = Agreement()
         self._failures = FailureBook()
         self._obsolete: frozenset[ServiceKey] = frozenset()
         self._known: Table | None = None
@@ -129,6 +132,7 @@ class IpvsAgent:
                 RealServerDown.kind,
                 RealServerWeight.kind,
                 IpvsOverrides.kind,
+                IpvsDigests.kind,
                 subjects.state(self._node, VIP),
             ],
             self.inbox,
@@ -176,6 +180,8 @@ class IpvsAgent:
                 changes += self._take_in(message, message.body)
             elif isinstance(message.body, IpvsOverrides) and self._from_a_peer(message):
                 self._operators.heard(message.body.overrides)
+            elif isinstance(message.body, IpvsDigests) and self._from_a_peer(message):
+                self._compare(message.envelope.node, message.body.digests)
             elif isinstance(message.body, VipState) and message.envelope.node == self._node:
                 self._roles.heard(message.body)
         if changes:
@@ -235,7 +241,13 @@ class IpvsAgent:
                 self._services.values(),
                 self._seen,
                 repairs=self._repairs,
-                failures=(*troubles, *self._failures.standing, *self._roles.problems, *withheld),
+                failures=(
+                    *troubles,
+                    *self._failures.standing,
+                    *self._roles.problems,
+                    *withheld,
+                    *self._agreement.standing,
+                ),
                 sync=self._roles.running,
                 overrides=self._operators.book.effective,
                 drained=self._operators.book.drained,
@@ -298,6 +310,19 @@ class IpvsAgent:
         if now != self._withheld:
             self._state = None
         self._withheld = now
+
+    def tell(self) -> None:
+        """Tell peers what operators wanted, and what our table is like."""
+        self._operators.tell()
+        self._bus.publish(IpvsDigests(digests=self._digests()))
+
+    def _digests(self) -> dict[str, str]:
+        return service_digests(self._services.values(), self._seen)
+
+    def _compare(self, node: str, theirs: dict[str, str]) -> None:
+        for event in self._agreement.peer_told(node, theirs, self._digests()):
+            self._bus.publish(event)
+            self._state = None
 
     def _bus_changed(self, connected: bool) -> None:
         if connected:
@@ -379,10 +404,10 @@ class IpvsAgent:
             self.look()
 
     async def tell_on(self) -> None:
-        """Tell peers on a period what operators wanted, for those that were away."""
+        """Tell peers on a period, for those that were away."""
         while True:
             await asyncio.sleep(TELL_PERIOD_S)
-            self._operators.tell()
+            self.tell()
 
 
 async def serve(context: Context) -> None:

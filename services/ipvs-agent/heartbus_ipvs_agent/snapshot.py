@@ -79,6 +79,15 @@ def table_digest(entries: dict[ServiceKey, ServiceEntry]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:DIGEST_HEX_DIGITS]
 
 
+def service_digests(services: Iterable[VirtualService], table: Table) -> dict[str, str]:
+    """Return the digest of each configured service that the table has."""
+    return {
+        service.name: table_digest({key: table.services[key]})
+        for service in services
+        if (key := service_key(service)) in table.services
+    }
+
+
 def _service(
     service: VirtualService,
     key: ServiceKey,
