@@ -763,3 +763,35 @@ def test_lines_of_keys_are_found_in_every_notation() -> None:
         ("j", 1, "q", 1, "r"): 21,
         ("j", 1, "q", 1, "r", "s"): 21,
     }
+
+
+PASSWORD = """\
+[[virtual_services]]
+address = "10.0.0.1:143"
+real_servers = [{ address = "10.0.0.2:143" }]
+check = { service = "imap", login = "u", %s }
+"""
+
+
+def test_the_password_of_a_check_may_stand_in_a_file(tmp_path: Path) -> None:
+    text = BASE + PASSWORD % 'password_file = "imap.key"'
+    place = directory(tmp_path, {"heartbus.toml": text, "imap.key": "hush\n"})
+    assert loaded(place).cluster.virtual_services[0].check.password == "hush"
+    (place / "imap.key").chmod(0o644)
+    with pytest.raises(ConfigError, match=r"imap\.key: mode 644: group or others may read"):
+        loaded(place)
+
+
+def test_a_password_in_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    text = BASE.replace('secret = "x"', 'secret_file = "key"') + PASSWORD % 'password = "hush"'
+    place = directory(tmp_path, {"heartbus.toml": text, "key": "x"})
+    (place / "heartbus.toml").chmod(0o644)
+    with pytest.raises(ConfigError, match=r"check\.password: mode 644: group or others") as refused:
+        loaded(place)
+    assert "hush" not in str(refused.value)
+
+
+def test_a_password_is_given_once(tmp_path: Path) -> None:
+    text = BASE + PASSWORD % 'password = "a", password_file = "b"'
+    with pytest.raises(ConfigError, match="password_file: given beside password; allowed is one"):
+        loaded(directory(tmp_path, {"heartbus.toml": text, "b": "x"}))

@@ -205,7 +205,7 @@ class _Reader:
 
     def _services(self, tables: list[Table], draft: Draft) -> None:
         for table in tables:
-            service = virtual_service(table)
+            service = virtual_service(table, self)
             if service is not None:
                 self._tables["virtual_services", len(draft.services)] = table.path
                 draft.services.append(Setting(value=service, place=table.at("address")))

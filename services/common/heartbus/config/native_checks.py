@@ -9,6 +9,7 @@ import re
 import shlex
 from typing import Final
 
+from heartbus.config.native_guards import Secrets
 from heartbus.config.toml_table import Table
 from heartbus.config.values import BadValueError, absolute_path, bad, virtual_host
 from heartbus.model import (
@@ -50,7 +51,7 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 _STATUSES = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?")
 
 
-def check(table: Table, port: int, protocol: TransportProtocol) -> Check:
+def check(table: Table, port: int, protocol: TransportProtocol, secrets: Secrets) -> Check:
     """Return the check; what is not said follows from the port, as in ldirectord."""
     default = Check()
     service = table.choice("service", CheckService)
@@ -72,9 +73,9 @@ def check(table: Table, port: int, protocol: TransportProtocol) -> Check:
         virtualhost=table.text("virtualhost", virtual_host),
         http_method=table.choice("http_method", HttpMethod) or default.http_method,
         login=table.text("login", str) or "",
-        password=table.secret("password") or "",
+        password=_secret(table, "password", secrets),
         database=table.text("database", str) or "",
-        secret=table.secret("secret") or "",
+        secret=_secret(table, "secret", secrets),
         statuses=tuple(table.texts("statuses", _status_range)),
         digest=table.text("digest", _digest),
         pages=tuple(_page(page) for page in table.tables("pages")),
@@ -98,6 +99,19 @@ def check(table: Table, port: int, protocol: TransportProtocol) -> Check:
     )
     table.close()
     return result
+
+
+def _secret(table: Table, key: str, secrets: Secrets) -> str:
+    """Return a secret that is written here, or in the file that ``KEY_file`` names."""
+    written = table.secret(key)
+    file = table.text(f"{key}_file", str)
+    if written is not None and file is not None:
+        table.report.error(table.at(f"{key}_file"), f"given beside {key}; allowed is one")
+    elif file is not None:
+        return secrets.from_file(table, f"{key}_file", file).decode("utf-8", "surrogateescape")
+    elif written:
+        secrets.written_here(table, key)
+    return written or ""
 
 
 def _type(table: Table, service: CheckService, protocol: TransportProtocol) -> CheckType:

@@ -10,6 +10,7 @@ from functools import partial
 
 from heartbus.config import native_checks
 from heartbus.config.ipvsadm_rules import ANY_IPV4, ANY_IPV6
+from heartbus.config.native_guards import Secrets
 from heartbus.config.toml_table import Table
 from heartbus.config.values import bad, client_netmask, endpoint, endpoint_or_address
 from heartbus.model import (
@@ -30,7 +31,7 @@ from heartbus.model import (
 from heartbus.model_ipvs import FWMARK_MAX, PERSISTENCE_MAX_S, THRESHOLD_MAX, WEIGHT_MAX
 
 
-def virtual_service(table: Table) -> VirtualService | None:
+def virtual_service(table: Table, secrets: Secrets) -> VirtualService | None:
     """Return the service, or None after the report was told what is wrong with it."""
     fwmark = table.integer("fwmark", 1, FWMARK_MAX) or 0
     address = _marked(table) if table.has("fwmark") else _addressed(table)
@@ -58,7 +59,7 @@ def virtual_service(table: Table) -> VirtualService | None:
     group = table.text("group", str)
     servers = [_real_server(server, read) for server in table.tables("real_servers")]
     port = address.port if address is not None else 0
-    check = native_checks.check(table.table("check"), port, protocol)
+    check = native_checks.check(table.table("check"), port, protocol, secrets)
     table.close()
     if address is None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from heartbus.config import line_load
@@ -370,6 +370,10 @@ def _address(
 
 def _services(cluster: Cluster, places: Places, report: Report) -> None:
     seen: dict[str, int] = {}
+    held = {
+        group.name: frozenset(address.address for address in group.addresses)
+        for group in cluster.groups
+    }
     names = [group.name for group in cluster.groups]
     for index, service in enumerate(cluster.virtual_services):
         at = functools.partial(places.at, "virtual_services", index)
@@ -390,23 +394,24 @@ def _services(cluster: Cluster, places: Places, report: Report) -> None:
             )
         ipvs_rules(service, index, places, report)
         check_rules(service, index, places, report)
-        _held(cluster, service, index, places, report)
+        _held(held, service, index, places, report)
     sync_rules(cluster, places, report)
 
 
 def _held(
-    cluster: Cluster, service: VirtualService, index: int, places: Places, report: Report
+    held: Mapping[str, frozenset[str]],
+    service: VirtualService,
+    index: int,
+    places: Places,
+    report: Report,
 ) -> None:
-    group = cluster.group(service.group) if service.group is not None else None
-    if (
-        group is None
-        or service.fwmark
-        or service.endpoint.address in [a.address for a in group.addresses]
-    ):
+    """Warn of a service whose group has no such address; ``held``: the addresses of each group."""
+    addresses = held.get(service.group) if service.group is not None else None
+    if addresses is None or service.fwmark or service.endpoint.address in addresses:
         return
     report.warning(
         places.at("virtual_services", index, "address"),
-        f"no address of the group {shown(group.name)} is {service.endpoint.address};"
+        f"no address of the group {shown(service.group)} is {service.endpoint.address};"
         " clients reach this service only where something else holds it",
     )
 
