@@ -284,3 +284,73 @@ def test_settings_of_resources_that_make_no_sense_are_refused_with_their_line(
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{file}:7: ")
     assert words in line
+
+
+# --- groups that move together -------------------------------------------------------------------
+
+SYNC = """\
+directors = [{ name = "a" }, { name = "b" }]
+[membership]
+links = [{ kind = "bcast", interface = "eth1" }]
+authentication = { signing_key = 1, keys = [{ id = 1, secret = "a-secret-of-sixteen-or-more" }] }
+[[groups]]
+name = "inside"
+sync = "router"
+preferred = "a"
+resources = ["192.168.7.110/24"]
+[[groups]]
+name = "alone"
+preferred = "b"
+resources = ["192.168.7.111/24"]
+[[groups]]
+name = "outside"
+sync = "router"
+preferred = "a"
+resources = ["10.1.0.1/24", "Delay::1"]
+[[virtual_services]]
+address = "10.1.0.1:80"
+group = "outside"
+real_servers = [{ address = "10.2.0.1:80" }]
+"""
+
+
+def sync_file(tmp_path: Path, old: str = "", new: str = "") -> Path:
+    file = tmp_path / "heartbus.toml"
+    file.write_text(SYNC.replace(old, new) if old else SYNC)
+    file.chmod(0o600)
+    return file
+
+
+def test_groups_of_one_sync_are_one_group_with_all_their_resources(tmp_path: Path) -> None:
+    cluster = load(str(sync_file(tmp_path)), root=str(tmp_path)).cluster
+    assert [(g.name, g.preferred, [r.name for r in g.resources]) for g in cluster.groups] == [
+        ("router", "a", ["192.168.7.110/24", "10.1.0.1/24", "Delay::1"]),
+        ("alone", "b", ["192.168.7.111/24"]),
+    ]
+    assert cluster.virtual_services[0].group == "router"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("10.1.0.1/24", "192.168.7.110/24", 18, "192.168.7.110 is already held by the group"),
+        (
+            'sync = "router"\npreferred = "a"\nresources = ["10',
+            'sync = "router"\npreferred = "b"\nresources = ["10',
+            17,
+            "'b', but the other groups of 'router' prefer a",
+        ),
+        ('"outside"\nsync', '"inside"\nsync', 17, "the group 'inside' is there twice"),
+        ('name = "alone"', 'name = "router"', 11, "the group 'router' of line 6 again"),
+    ],
+)
+def test_groups_that_cannot_be_tied_are_refused_with_their_line(
+    tmp_path: Path, old: str, new: str, line: int, words: str
+) -> None:
+    file = sync_file(tmp_path, old, new)
+    with pytest.raises(ConfigError) as caught:
+        load(str(file), root=str(tmp_path))
+    assert any(
+        said.startswith(f"{file}:{line}: ") and words in said
+        for said in str(caught.value).splitlines()
+    ), str(caught.value)

@@ -195,6 +195,25 @@ class Draft:
         self.groups.append(Setting(value=replace(group, resources=found), place=place))
         self.services += services
 
+    def add_resources(
+        self,
+        at: int,
+        resources: Sequence[Setting[Resource]],
+        files: GroupFiles,
+        stand_for_themselves: frozenset[int] = frozenset(),
+    ) -> dict[Path, Place]:
+        """Add to the group number ``at``; return the places of what was added."""
+        setting = self.groups[at]
+        before = setting.value.resources
+        found, services = files.expand(setting.value.name, resources, stand_for_themselves)
+        group = replace(setting.value, resources=(*before, *found))
+        self.groups[at] = replace(setting, value=group)
+        self.services += services
+        return {
+            ("groups", at, "resources", len(before) + index): resource.place
+            for index, resource in enumerate(resources)
+        }
+
 
 def check_scripts(cluster: Cluster, search: Search, places: Places, report: Report) -> None:
     """Warn of resources without a program here; starting the group goes on without them.

@@ -404,6 +404,12 @@ CLUSTER_KEYS: Final = (
     ),
     _key("groups.name", _TEXT, "In events and commands.", default="the text of the first resource"),
     _key(
+        "groups.sync",
+        _TEXT,
+        "Groups of the same sync move together, as one group of that name.",
+        default="none",
+    ),
+    _key(
         "groups.preferred",
         _TEXT,
         "The director that holds it when there is a choice.",

@@ -35,6 +35,7 @@ from heartbus.config.own_name import named_at
 from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report, Setting, shown
 from heartbus.config.resources import parse_resource, script_name
+from heartbus.config.sync_groups import SyncGroups
 from heartbus.config.toml_table import Table, TomlFile
 from heartbus.config.validate import validate
 from heartbus.config.values import (
@@ -124,6 +125,7 @@ class _Reader:
         self._tables: dict[Path, Path] = {}
         self._without: set[str] = set()
         self._ping_places: dict[Path, Place] = {}
+        self._sync_places: dict[Path, Place] = {}
 
     def cluster(self, content: dict[str, object]) -> Cluster:
         document = Table(self._toml, (), content)
@@ -169,7 +171,11 @@ class _Reader:
 
     def _cross_checked(self, cluster: Cluster, draft: Draft) -> Cluster:
         written = sum(path[0] == "virtual_services" for path in self._tables)
-        known = {**draft.service_places(first=written), **self._ping_places}
+        known = {
+            **draft.service_places(first=written),
+            **self._ping_places,
+            **self._sync_places,
+        }
         places = Places(
             whole=Place(file=self._file.path), known=known, lookup=self._place, exact=self._exact
         )
@@ -212,10 +218,12 @@ class _Reader:
 
     def _groups(self, tables: list[Table], draft: Draft) -> None:
         files = GroupFiles(self._search, self._report)
+        sync = SyncGroups(draft)
         for table in tables:
             preferred = table.required("preferred", table.text("preferred", node_name))
             resources, tables_of_resources = _resources(table)
             name = table.text("name", str)
+            tied = table.text("sync", str)
             if name is None and resources:
                 name = resources[0].value.name
             table.close()
@@ -223,9 +231,14 @@ class _Reader:
                 if not table.has("name") and not table.has("resources"):
                     self._report.error(table.at(), "neither name nor resources; both are needed")
                 continue
-            self._tables["groups", len(draft.groups)] = table.path
-            group = ResourceGroup(name=name, preferred=preferred, resources=())
-            draft.add_group(group, resources, table.at(), files, tables_of_resources)
+            group = ResourceGroup(name=tied or name, preferred=preferred, resources=())
+            if tied is None or not sync.has(tied):
+                self._tables["groups", len(draft.groups)] = table.path
+            at = sync.add(group, name if tied else None, table.at("preferred"), self._report)
+            places = draft.add_resources(at, resources, files, tables_of_resources)
+            if tied is not None:
+                self._sync_places |= places
+        sync.rename_services()
 
     def _membership(self, table: Table) -> Membership:
         links = [_link(link) for link in table.tables("links")]
