@@ -1070,8 +1070,20 @@ def test_a_check_that_ldirectord_redirected_is_noted(
     tmp_path: Path, lines: list[str], words: list[str]
 ) -> None:
     place = tmp_path / "ha.d"
-    said = [line.replace(f"{place}/", "") for line in remarks(tmp_path, with_file(section(*lines)))]
+    text = section(*lines, "quiescent=no")
+    said = [line.replace(f"{place}/", "") for line in remarks(tmp_path, with_file(text))]
     assert said == words
+
+
+def test_the_default_of_quiescent_that_has_changed_is_said_once(tmp_path: Path) -> None:
+    """L-15: manual and code of ldirectord disagree."""
+    words = "not given: no, as in ldirectord since 2009; before that, and in its manual, it is yes"
+    said = remarks(
+        tmp_path, with_file(section("service=none") + "virtual=10.0.0.9:81\n\tcheckport=1\n")
+    )
+    assert len([line for line in said if words in line]) == 1
+    for text in (section("quiescent=no"), section(before="quiescent=yes\n")):
+        assert not any(words in line for line in remarks(tmp_path, with_file(text)))
 
 
 def test_a_directive_below_an_indented_section_is_global(tmp_path: Path) -> None:

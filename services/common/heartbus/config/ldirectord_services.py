@@ -42,7 +42,18 @@ def services(content: LdirectordFile, group: str, report: Report) -> list[Settin
         _note_redirects(section, service, report)
         parts = _parts(section, service, content.settings)
         result.append(Setting(value=service, place=section.place, parts=parts))
+    _note_quiescent(content, report)
     return result
+
+
+def _note_quiescent(content: LdirectordFile, report: Report) -> None:
+    """Say once what a file that does not say it gets: the default changed in 2009 (L-15)."""
+    silent = [s.place for s in content.sections if s.address and s.settings.quiescent is None]
+    if silent and content.settings.quiescent is None:
+        report.note(
+            silent[0].of("quiescent"),
+            "not given: no, as in ldirectord since 2009; before that, and in its manual, it is yes",
+        )
 
 
 def _note_redirects(section: Section, service: VirtualService, report: Report) -> None:
