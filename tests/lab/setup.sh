@@ -151,3 +151,18 @@ unpack_spin() {
 }
 
 command -v spin >/dev/null || [ -x $root/usr/bin/spin ] || unpack_spin
+
+# --- OCF agents, unpacked: a test calls Debian's Dummy --------------------------------------------
+
+unpack_agents() {
+    say "fetching resource-agents with apt-get into $root: OCF agents that are not ours (not installed)"
+    command -v apt-get >/dev/null || fail "there is no apt-get here; install resource-agents by hand"
+    archives=build/lab/archives
+    mkdir -p $root $archives
+    fetch $archives resource-agents || { update_lists && fetch $archives resource-agents; } ||
+        fail "apt-get could not fetch resource-agents; try: apt-get download resource-agents"
+    dpkg-deb -x $archives/resource-agents_*.deb $root
+    rm -rf $archives
+}
+
+[ -x $root/usr/lib/ocf/resource.d/heartbeat/Dummy ] || unpack_agents

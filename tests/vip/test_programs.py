@@ -17,6 +17,7 @@ from heartbus_vip.resource import (
     agent_parameters,
 )
 from heartbus_vip.scripts import Programs, parameter_names
+from tests.lab.kernel import CHECKOUT
 
 AGENT = """#!/bin/sh
 case $1 in
@@ -258,3 +259,22 @@ def test_a_script_that_says_nothing_known_is_not_taken_for_stopped(
     code: int, output: str, said: Said
 ) -> None:
     assert ScriptResult(end=ScriptEnd.EXITED, code=code, output=output).said is said
+
+
+async def test_an_agent_of_debian_is_started_asked_and_stopped(tmp_path: Path) -> None:
+    programs = Programs((), root=str(CHECKOUT / "build" / "lab" / "root"))
+    state = tmp_path / "state"
+    dummy = ScriptResource(script="ocf:heartbeat:Dummy", arguments=(f"state={state}",))
+
+    async def call(verb: Verb) -> ScriptResult:
+        return await programs.call(dummy, verb, timeout_s=20.0)
+
+    assert (await call(Verb.STATUS)).said is Said.STOPPED
+    assert (await call(Verb.START)).problem is None
+    assert state.exists()
+    assert (await call(Verb.STATUS)).said is Said.RUNNING
+    assert (await call(Verb.STOP)).problem is None
+    assert not state.exists()
+    wrong = ScriptResource(script="ocf:heartbeat:Dummy", arguments=("stat=x",))
+    refused = await programs.call(wrong, Verb.START, timeout_s=20.0)
+    assert "there is no parameter 'stat'; allowed is state, fake" in str(refused.problem)
