@@ -208,7 +208,7 @@ class Excuses:
         )
         return any(not s.good or now_s - s.bad_to_s < window_s for s in silences)
 
-    def _majority_dual_until_s(self, one: Host, other: Host) -> float:
+    def _majority_dual_until_s(self, one: Host, other: Host, group: str) -> float:
         """Majority: an address outlives its lease only where nobody removes it.
 
         Leases never overlap, so only a vip or a host that did not run leaves one behind; and a
@@ -231,13 +231,19 @@ class Excuses:
             for h in (one, other)
             if h.name in self.suspended
         ]
-        # Where nobody is there to learn it, vip goes on to the end of the lease as it knows it.
-        ends += [
-            self._conditions.host[h.name].bad_to_s
-            + bounds.address_without_membership_s(self._setup)
-            for h in (one, other)
-            if h.name in self.suspended and not self._conditions.membership[h.name].good
-        ]
+        # Where nobody is there to learn it, or it does not hear the other one, vip goes on to the
+        # end of the lease as it knows it.
+        for host, heard in ((one, other), (other, one)):
+            learns = self._conditions.membership[host.name].good
+            learns &= self._conditions.links[heard.name, host.name].good
+            if host.name in self.suspended and not learns:
+                ends.append(
+                    self._conditions.host[host.name].bad_to_s
+                    + bounds.address_without_membership_s(self._setup)
+                )
+        if any(h.name in self.suspended for h in (one, other)):
+            # It withdraws with its scripts, which may hang.
+            return max(ends) + self._withdrawn_s(one, other, group)
         return max(ends)
 
     # --- two holders -----------------------------------------------------------------------------
@@ -247,7 +253,7 @@ class Excuses:
         if self._setup.mode is Mode.PAIR_STRICT:
             return self._strict_dual_until_s(one, other, group)
         if self._setup.mode is Mode.MAJORITY:
-            return self._majority_dual_until_s(one, other)
+            return self._majority_dual_until_s(one, other, group)
         restored_s = max(self._restored_s(one, other), self._raced_s(one, other, group))
         if restored_s == INFINITY:
             return INFINITY
@@ -281,13 +287,15 @@ class Excuses:
         claims_s = (self.granted_s.get((h.name, group), INFINITY) for h in (one, other))
         if min(self.dual_since_s.get(group, INFINITY), *claims_s) > restored_s:
             return until_s
-        for host in (one, other):  # claimed behind the cut: who must say so or withdraw is paused
-            for spell in (self._conditions.membership[host.name], self._conditions.vip[host.name]):
-                if spell.bad_from_s <= until_s:
-                    alone_s = self._setup.times.lease_s + self._setup.tail_s + bounds.SLACK_S
-                    until_s = max(
-                        until_s, min(spell.bad_from_s + alone_s, spell.bad_to_s + healed_s)
-                    )
+        # Claimed behind the cut: who must say so or withdraw is paused or gone. They sort it out
+        # when all of it is back, and else each address ends with its lease.
+        alone_s = self._setup.times.lease_s + self._setup.tail_s + bounds.SLACK_S
+        of_both = (self._conditions.membership, self._conditions.vip)
+        spells = [spell[host.name] for spell in of_both for host in (one, other)]
+        back_s = max(spell.bad_to_s for spell in spells) + healed_s
+        for spell in spells:
+            if spell.bad_from_s <= until_s:
+                until_s = max(until_s, min(spell.bad_from_s + alone_s, back_s))
         return until_s
 
     def _restored_s(self, one: Host, other: Host) -> float:

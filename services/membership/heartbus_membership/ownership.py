@@ -252,7 +252,8 @@ class Ownership:
             peer.last_words is not None
             and peer.last_words.claims.get(group.rule.name, Claim()).phase not in CLAIMING
         )
-        unheard = died and view.ballot is None and peer.report is not None
+        # Not heard at all since our start: the cable may have been cut before it.
+        unheard = died and view.ballot is None
         if (claiming or unheard) and view.strict and not released:
             # It renewed its lease, or claimed, for the last time before we found it gone.
             group.free_s = now_s + view.lease_s + view.tail_s
