@@ -156,6 +156,10 @@ class Excuses:
         away_s = min(vip.bad_to_s, now_s) - vip.bad_from_s
         silent_s = self._setup.times.lifetime_s + VIP_SILENCE_MARGIN_S - bounds.VIP_REPORT_S
         lately = now_s - vip.bad_to_s < bounds.VIP_REPORT_S + bounds.SLACK_S
+        limit_s = min(HANDOVER_S, self._setup.times.lease_s / 2)
+        taking_s = now_s - self.handed_s.get(group, -INFINITY)
+        if (not vip.good or lately) and abs(taking_s - limit_s) < bounds.SLACK_S:
+            return True  # it was to take what the other one has yet
         stopped = any(f.kind is Kind.VIP_STOP for f in host.vip_down if hasattr(f, "kind"))
         return stopped or ((not vip.good or lately) and away_s > silent_s - bounds.SLACK_S)
 
@@ -263,6 +267,12 @@ class Excuses:
         handed_s = self.handed_s.get(group, -INFINITY)  # called off after HANDOVER_S at the latest
         healed_s_then = self._healed_s(one, other, handed_s)
         until_s = max(until_s, handed_s + HANDOVER_S + healed_s_then + withdrawn_s)
+        for host in (one, other):  # the giver may be gone in the midst of it, with a fresh lease
+            spell = self._conditions.membership[host.name]
+            if spell.bad_from_s <= handed_s + HANDOVER_S and spell.bad_to_s >= handed_s:
+                last_s = max(handed_s, spell.bad_from_s)
+                alone_s = last_s + bounds.address_without_membership_s(self._setup)
+                until_s = max(until_s, min(alone_s, spell.bad_to_s + healed_s_then) + withdrawn_s)
         for mute, observer in ((one, other), (other, one)):
             until_s = max(until_s, self._mute_until_s(mute, observer, restored_s, healed_s))
             until_s = max(until_s, self._misled_s(mute, observer) + healed_s)
