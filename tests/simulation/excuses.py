@@ -231,7 +231,9 @@ class Excuses:
         ]
         # Who was suspended learns from the first heartbeat of the other one that time has passed.
         ends += [
-            self._conditions.host[h.name].bad_to_s + bounds.healed_s(self._setup)
+            self._conditions.host[h.name].bad_to_s
+            + self._healed_s(one, other, self._conditions.host[h.name].bad_to_s)
+            + self._setup.vip.refresh_s  # its vip may wake first, and looks again then
             for h in (one, other)
             if h.name in self.suspended
         ]
