@@ -664,6 +664,22 @@ def start_squid(_servers: RealServers, server: RealServer) -> RealServer:
     return launch(server, [root / "usr/sbin/squid", "-N", "-f", directory / "conf"], environment)
 
 
+def start_jamnntpd(_servers: RealServers, server: RealServer) -> RealServer:
+    root, environment = Package(
+        "jamnntpd", "/usr/sbin/jamnntpd", "NNTP checks ask a real server"
+    ).unpacked()
+    (server.ports["nntp"],) = free_ports(1)
+    directory = server.directory
+    (directory / "groups").write_text(f"local.test A 2:205/454.77 {directory}/area\n")
+    (directory / "users").touch()
+    (directory / "allow").write_text("127.0.0.1\n")
+    words: list[str | Path] = [root / "usr/sbin/jamnntpd", "-p", str(server.ports["nntp"])]
+    words += ["-m", "20", "-l", directory / "nlog", "-x", root / "etc/jamnntpd.xlat"]
+    for option in ("groups", "users", "allow"):
+        words += [f"-{option[0]}", directory / option]
+    return launch(server, words, environment)
+
+
 STARTERS: Final[dict[str, Callable[[RealServers, RealServer], RealServer]]] = {
     "mariadb": start_mariadb,
     "postgres": start_postgres,
@@ -673,6 +689,7 @@ STARTERS: Final[dict[str, Callable[[RealServers, RealServer], RealServer]]] = {
     "freeradius": start_freeradius,
     "dovecot": start_dovecot,
     "exim": start_exim,
+    "jamnntpd": start_jamnntpd,
     "vsftpd": start_vsftpd,
     "unbound": start_unbound,
     "mosquitto": start_mosquitto,

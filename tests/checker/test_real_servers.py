@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import ssl
@@ -59,6 +60,7 @@ HEALTHY: Final[list[tuple[str, str, CheckService, dict[str, Any], str]]] = [
     ("dovecot", "imap", S.IMAP, {}, "IMAP: greeted after "),
     ("dovecot", "pop", S.POP, ENTER, "POP3: checker is let in after "),
     ("dovecot", "pop", S.POP, {}, "POP3: greeted after "),
+    ("jamnntpd", "nntp", S.NNTP, {}, "NNTP: greeted: '200 "),
     (
         "vsftpd",
         "ftp",
@@ -402,6 +404,40 @@ async def test_a_websocket_server_agrees_to_the_upgrade(asker: Asker) -> None:
         result = await asker.ask(S.WEBSOCKET, endpoint, request="/")
     assert result.passed, result.reason
     assert result.reason.startswith("WebSocket: 101, upgraded after ")
+
+
+# --- AMQP: the broker needs Erlang; its bytes, by the specification -------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes", "words"),
+    [
+        (
+            b"\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x0a\x00\x09",
+            True,
+            "connection.start has come",
+        ),
+        (b"AMQP\x00\x01\x00\x00", False, "AMQP header: another version is wanted"),
+        (b"\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x32\x00\x09", False, "method 10.50 instead"),
+        (b"HTTP/1.1 400 Bad Request\r\n", False, "not AMQP"),
+    ],
+)
+async def test_amqp(asker: Asker, answer: bytes, passes: bool, words: str) -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readexactly(8))
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        result = await asker.ask(S.AMQP, Endpoint(address="127.0.0.1", port=port))
+    assert result.passed is passes, result.reason
+    assert words in result.reason
+    assert heard == [b"AMQP\x00\x00\x09\x01"]
 
 
 # --- nobody there --------------------------------------------------------------------------------
