@@ -218,6 +218,42 @@ def test_removing_leaves_every_other_address(host: Host, table: AddressTable) ->
     ] == ["10.0.0.1", "172.16.5.6", "172.16.5.7"]
 
 
+VIP6 = AddressResource(address="2001:db8::110", prefix_len=64)
+
+
+def vip6_as_the_kernel_says(host: Host) -> list[str]:
+    return host.run(["ip", "-6", "-o", "addr", "show", "to", "2001:db8::110"]).stdout.splitlines()
+
+
+def test_an_address_of_ipv6_is_put_where_the_route_goes_refreshed_and_removed(
+    host: Host, table: AddressTable
+) -> None:
+    for interface in ("all", "eth1"):  # the lab's hosts look for no duplicates
+        host.sysctl(f"net.ipv6.conf.{interface}.accept_dad", 1)
+    host.ip("addr add 2001:db8::1/64 dev eth1 nodad")
+    put(host, table, VIP6, 30)
+    (line,) = vip6_as_the_kernel_says(host)
+    assert " eth1 " in line
+    assert "2001:db8::110/64" in line
+    assert "valid_lft 30sec" in line
+    assert "tentative" not in line  # or it could not be used at once
+    outcomes = host.call(lambda: table.refresh([(VIP6, 50)], not_after_s=soon()))
+    assert [(o.missing, o.problem) for o in outcomes] == [(False, None)]
+    assert "valid_lft 50sec" in vip6_as_the_kernel_says(host)[0]
+    assert remove(host, table, VIP6)
+    assert vip6_as_the_kernel_says(host) == []
+
+
+def test_own_connections_do_not_begin_from_an_address_of_ipv6_that_is_held(
+    host: Host, table: AddressTable
+) -> None:
+    host.ip("addr add 2001:db8::1/64 dev eth1 nodad")
+    put(host, table, VIP6, 30)
+    # The VIP has the longer common prefix with it (RFC 6724 rule 8): it would win if preferred.
+    route = host.run(["ip", "-6", "route", "get", "2001:db8::111"]).stdout
+    assert "src 2001:db8::1 " in route
+
+
 def test_removing_what_is_not_there_is_no_error(host: Host, table: AddressTable) -> None:
     assert remove(host, table, VIP) is False
 
@@ -226,7 +262,8 @@ def test_many_addresses_are_listed_whole(host: Host, table: AddressTable) -> Non
     many = [ip(f"10.0.0.{n}/24") for n in range(2, 252)]
     outcomes = host.call(lambda: table.refresh([(a, 30) for a in many], not_after_s=soon()))
     assert [o.problem for o in outcomes] == [None] * 250
-    assert len(host.call(table.addresses)) == 250 + 3
+    listed = [a for a in host.call(table.addresses) if ":" not in a.address]
+    assert len(listed) == 250 + 3
 
 
 @pytest.mark.parametrize("form", list(ArpForm))

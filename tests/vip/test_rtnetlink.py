@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import ipaddress
 import struct
 from typing import Any
 
@@ -32,6 +34,16 @@ addresses = st.builds(
     broadcast=st.none() | ipv4,
     scope=st.sampled_from([rtnetlink.SCOPE_UNIVERSE, rtnetlink.SCOPE_HOST]),
     valid_s=st.none() | st.integers(0, 2**32 - 2),
+)
+
+addresses_v6 = st.builds(
+    KernelAddress,
+    address=st.ip_addresses(v=6).map(lambda a: str(ipaddress.IPv6Address(int(a)))),
+    prefix_len=st.integers(1, 128),
+    index=st.integers(0, 2**31 - 1),
+    valid_s=st.none() | st.integers(1, 2**32 - 2),
+    preferred=st.booleans(),
+    detect_duplicates=st.booleans(),
 )
 
 
@@ -100,6 +112,31 @@ def test_what_is_put_is_read_back(address: KernelAddress, sequence: int) -> None
     # The kernel answers a dump with the same message that adds an address.
     octets = rtnetlink.put_address(address, sequence=sequence, acknowledge=False)
     assert list(rtnetlink.replies(octets)) == [AddressReply(sequence=sequence, address=address)]
+
+
+@given(address=addresses_v6, sequence=st.integers(0, 2**32 - 1))
+def test_of_ipv6_too_with_its_preference_and_whether_duplicates_are_looked_for(
+    address: KernelAddress, sequence: int
+) -> None:
+    octets = rtnetlink.put_address(address, sequence=sequence, acknowledge=False)
+    assert list(rtnetlink.replies(octets)) == [AddressReply(sequence=sequence, address=address)]
+    message = decoded(ifaddrmsg, octets)
+    lifetime = 0xFFFFFFFF if address.valid_s is None else address.valid_s
+    cacheinfo = message.get_attr("IFA_CACHEINFO")
+    assert message["family"] == 10
+    assert ipaddress.ip_address(message.get_attr("IFA_ADDRESS")) == ipaddress.ip_address(
+        address.address
+    )
+    assert cacheinfo["ifa_valid"] == lifetime
+    assert cacheinfo["ifa_preferred"] == (lifetime if address.preferred else 0)
+    assert bool((message.get_attr("IFA_FLAGS") or 0) & 0x2) is not address.detect_duplicates
+
+
+def test_a_label_of_ipv4_is_put_and_read_back() -> None:
+    labelled = dataclasses.replace(VIP, label="eth0:www")
+    octets = rtnetlink.put_address(labelled, sequence=1, acknowledge=False)
+    assert decoded(ifaddrmsg, octets).get_attr("IFA_LABEL") == "eth0:www"
+    assert list(rtnetlink.replies(octets)) == [AddressReply(sequence=1, address=labelled)]
 
 
 def route_message(**attributes: str | int) -> bytes:

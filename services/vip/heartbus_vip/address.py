@@ -1,4 +1,4 @@
-"""Add, refresh, remove and list the IPv4 addresses of this machine over rtnetlink.
+"""Add, refresh, remove and list the addresses of this machine over rtnetlink.
 
 The kernel answers within the system call that asks, so nothing here waits for anything but the
 kernel's own lock, and no event loop is needed.
@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +47,7 @@ class Refreshed:
 
 
 class AddressTable:
-    """The kernel's IPv4 addresses of this network namespace, as far as virtual IPs need them."""
+    """The kernel's addresses of this network namespace, as far as virtual IPs need them."""
 
     def __init__(self) -> None:
         """Open the socket; needs no privilege yet."""
@@ -71,14 +71,17 @@ class AddressTable:
         return verdict.errno != errno.EPERM
 
     def addresses(self) -> list[KernelAddress]:
-        """Return all IPv4 addresses of all interfaces.
+        """Return all addresses of all interfaces; those of IPv6 last.
 
         Raises:
             AddressError: the kernel does not say.
 
         """
+        return [*self._of_family(rtnetlink.AF_INET), *self._of_family(rtnetlink.AF_INET6)]
+
+    def _of_family(self, family: int) -> list[KernelAddress]:
         sequence = self._next()
-        self._send(rtnetlink.dump_addresses(sequence=sequence))
+        self._send(rtnetlink.dump_addresses(sequence=sequence, family=family))
         found: list[KernelAddress] = []
         while True:
             for reply in self._receive():
@@ -239,9 +242,9 @@ class AddressTable:
         for address in addresses:
             if address.address == resource.address:
                 return address.index
-        network = IPv4Interface(resource.name).network
+        network = ip_interface(resource.name).network
         near = [
-            a for a in addresses if IPv4Interface(f"{a.address}/{a.prefix_len}").network == network
+            a for a in addresses if ip_interface(f"{a.address}/{a.prefix_len}").network == network
         ]
         return near[0].index if near else None
 
@@ -332,9 +335,9 @@ def promote_secondaries(interface: str) -> str | None:
 
 
 def _kernel_address(resource: AddressResource, *, index: int, lifetime_s: int) -> KernelAddress:
-    network = IPv4Interface(resource.name).network
+    network = ip_interface(resource.name).network
     broadcast = resource.broadcast
-    if broadcast is None and network.prefixlen < 31:  # RFC 3021: /31 and /32 have none
+    if broadcast is None and network.version == 4 and network.prefixlen < 31:  # RFC 3021
         broadcast = str(network.broadcast_address)
     return KernelAddress(
         address=resource.address,
@@ -343,6 +346,9 @@ def _kernel_address(resource: AddressResource, *, index: int, lifetime_s: int) -
         broadcast=broadcast,
         scope=rtnetlink.SCOPE_HOST if network.is_loopback else rtnetlink.SCOPE_UNIVERSE,
         valid_s=lifetime_s,
+        # What begins from a VIP ends with it, so own connections begin from another address where
+        # there is one. The kernel does not look at this when it chooses a source of IPv4.
+        preferred=network.version == 4,
     )
 
 

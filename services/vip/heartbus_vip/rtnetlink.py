@@ -1,7 +1,7 @@
 """The four rtnetlink requests that a virtual IP needs, and their replies, as bytes.
 
 Sans-I/O. Layouts: linux/netlink.h, linux/if_addr.h, linux/rtnetlink.h; fields are in host order,
-addresses in network order. IPv4. Why by hand: docs/decisions/0005-rtnetlink.md.
+addresses in network order. Why by hand: docs/decisions/0005-rtnetlink.md.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -27,11 +27,15 @@ _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 20, 21, 22
 _REQUEST, _ACK, _REPLACE, _CREATE, _DUMP = 0x1, 0x4, 0x100, 0x400, 0x300
 _CAPPED, _HAS_TEXT = 0x100, 0x200  # flags of an error reply
 _ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 4, 6, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 4, 6, 8
+_NO_DAD = 0x02  # IFA_F_NODAD: usable at once
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 AF_INET: Final = 2
+AF_INET6: Final = 10
+_IPV4_BYTES = 4
+_READ: Final = {AF_INET: IPv4Address, AF_INET6: IPv6Address}
 SCOPE_UNIVERSE: Final = 0
 SCOPE_HOST: Final = 254
 FOREVER: Final = 0xFFFFFFFF
@@ -47,7 +51,12 @@ class RtnetlinkError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelAddress:
-    """One IPv4 address of an interface; ``valid_s`` None: no end, as addresses set by hand have."""
+    """One address of an interface; ``valid_s`` None: no end, as addresses set by hand have.
+
+    ``preferred`` False: deprecated, so that the kernel takes it as the source of no connection
+    that another address can serve. ``detect_duplicates``: of IPv6, wait for RFC 4862 before use.
+    ``broadcast`` and ``label`` are of IPv4 only.
+    """
 
     address: str
     prefix_len: int
@@ -55,6 +64,9 @@ class KernelAddress:
     broadcast: str | None = None
     scope: int = SCOPE_UNIVERSE
     valid_s: int | None = None
+    preferred: bool = True
+    label: str | None = None
+    detect_duplicates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,36 +111,48 @@ def put_address(address: KernelAddress, *, sequence: int, acknowledge: bool) -> 
 
     An error is reported whether or not ``acknowledge`` asks for good news too.
     """
-    packed = IPv4Address(address.address).packed
-    lifetime_s = FOREVER if address.valid_s is None else address.valid_s
-    body = _ADDRESS.pack(AF_INET, address.prefix_len, 0, address.scope, address.index)
-    body += _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
+    head, body = _which(address)
     if address.broadcast is not None:
         body += _attribute(_IFA_BROADCAST, IPv4Address(address.broadcast).packed)
-    body += _attribute(_IFA_CACHEINFO, _CACHEINFO.pack(lifetime_s, lifetime_s, 0, 0))
+    if address.label is not None:
+        body += _attribute(_IFA_LABEL, address.label.encode() + b"\0")
+    if ":" in address.address and not address.detect_duplicates:
+        body += _attribute(_IFA_FLAGS, _U32.pack(_NO_DAD))
+    lifetime_s = FOREVER if address.valid_s is None else address.valid_s
+    preferred_s = lifetime_s if address.preferred else 0
+    body += _attribute(_IFA_CACHEINFO, _CACHEINFO.pack(preferred_s, lifetime_s, 0, 0))
     flags = _REQUEST | _CREATE | _REPLACE | (_ACK if acknowledge else 0)
-    return _message(_NEW_ADDRESS, flags, sequence, body)
+    return _message(_NEW_ADDRESS, flags, sequence, head + body)
 
 
 def delete_address(address: KernelAddress, *, sequence: int) -> bytes:
     """Remove exactly this address, prefix length and interface (RTM_DELADDR)."""
-    packed = IPv4Address(address.address).packed
-    body = _ADDRESS.pack(AF_INET, address.prefix_len, 0, address.scope, address.index)
-    body += _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
-    return _message(_DELETE_ADDRESS, _REQUEST | _ACK, sequence, body)
+    head, body = _which(address)
+    return _message(_DELETE_ADDRESS, _REQUEST | _ACK, sequence, head + body)
 
 
-def dump_addresses(*, sequence: int) -> bytes:
-    """Ask for all IPv4 addresses; answered by AddressReply… and DumpEnd (RTM_GETADDR)."""
-    body = _ADDRESS.pack(AF_INET, 0, 0, 0, 0)
+def dump_addresses(*, sequence: int, family: int = AF_INET) -> bytes:
+    """Ask for all addresses of a family; answered by AddressReply… and DumpEnd (RTM_GETADDR)."""
+    body = _ADDRESS.pack(family, 0, 0, 0, 0)
     return _message(_GET_ADDRESS, _REQUEST | _DUMP, sequence, body)
 
 
 def find_route(destination: str, *, sequence: int) -> bytes:
     """Ask for the route to an address; answered by a RouteReply or a Verdict (RTM_GETROUTE)."""
-    body = _ROUTE.pack(AF_INET, 32, 0, 0, 0, 0, 0, 0, 0)
-    body += _attribute(_RTA_DST, IPv4Address(destination).packed)
+    packed = ip_address(destination).packed
+    body = _ROUTE.pack(_family(packed), 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
+    body += _attribute(_RTA_DST, packed)
     return _message(_GET_ROUTE, _REQUEST, sequence, body)
+
+
+def _which(address: KernelAddress) -> tuple[bytes, bytes]:
+    packed = ip_address(address.address).packed
+    head = _ADDRESS.pack(_family(packed), address.prefix_len, 0, address.scope, address.index)
+    return head, _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
+
+
+def _family(packed: bytes) -> int:
+    return AF_INET if len(packed) == _IPV4_BYTES else AF_INET6
 
 
 def replies(datagram: bytes) -> Iterator[Reply]:
@@ -166,33 +190,41 @@ def _reply(kind: int, flags: int, sequence: int, body: bytes) -> Reply | None:
 
 
 def _address_reply(sequence: int, body: bytes) -> AddressReply | None:
-    family, prefix_len, _flags, scope, index = _ADDRESS.unpack_from(body)
-    if family != AF_INET:
+    family, prefix_len, flags, scope, index = _ADDRESS.unpack_from(body)
+    if family not in _READ:
         return None
     attributes = _attributes(body[_ADDRESS.size :])
     local = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
     if local is None:
         raise RtnetlinkError("an address message without an address")
     broadcast = attributes.get(_IFA_BROADCAST)
-    valid_s = FOREVER
+    label = attributes.get(_IFA_LABEL)
+    if _IFA_FLAGS in attributes:
+        (flags,) = _U32.unpack(attributes[_IFA_FLAGS])
+    preferred_s = valid_s = FOREVER
     if _IFA_CACHEINFO in attributes:
-        _preferred, valid_s, _created, _updated = _CACHEINFO.unpack_from(attributes[_IFA_CACHEINFO])
+        preferred_s, valid_s, _created, _updated = _CACHEINFO.unpack_from(
+            attributes[_IFA_CACHEINFO]
+        )
     return AddressReply(
         sequence=sequence,
         address=KernelAddress(
-            address=str(IPv4Address(local)),
+            address=str(_READ[family](local)),
             prefix_len=prefix_len,
             index=index,
             broadcast=None if broadcast is None else str(IPv4Address(broadcast)),
             scope=scope,
             valid_s=None if valid_s == FOREVER else valid_s,
+            preferred=preferred_s > 0 or valid_s == 0,
+            label=None if label is None else label.rstrip(b"\0").decode("utf-8", "replace"),
+            detect_duplicates=family == AF_INET6 and not flags & _NO_DAD,
         ),
     )
 
 
 def _route_reply(sequence: int, body: bytes) -> RouteReply | None:
     family, _d, _s, _tos, _table, _proto, _scope, kind, _flags = _ROUTE.unpack_from(body)
-    if family != AF_INET:
+    if family not in _READ:
         return None
     attributes = _attributes(body[_ROUTE.size :])
     index = attributes.get(_RTA_OIF)
@@ -201,7 +233,7 @@ def _route_reply(sequence: int, body: bytes) -> RouteReply | None:
         sequence=sequence,
         type=kind,
         index=None if index is None else _U32.unpack(index)[0],
-        gateway=None if gateway is None else str(IPv4Address(gateway)),
+        gateway=None if gateway is None else str(_READ[family](gateway)),
     )
 
 
