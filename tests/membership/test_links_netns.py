@@ -145,7 +145,7 @@ async def test_only_own_addresses_count_as_ourselves(wires: Wires, tmp_path: Pat
     wires.cable(1)
     wires.cable(2)
     for netns in (wires.a, wires.b):  # as on hosts where keepalived or haproxy ran before
-        ip("netns", "exec", netns, "sysctl", "-qw", "net.ipv4.ip_nonlocal_bind=1")
+        wires.set(netns, "net.ipv4.ip_nonlocal_bind", 1)
     # The kernel talks to 10.93.2.1 from 10.93.2.9 then: the first address of the subnet.
     ip("-n", wires.a, "addr", "del", "10.93.2.1/24", "dev", "eth2")
     ip("-n", wires.a, "addr", "add", "10.93.2.9/24", "dev", "eth2")

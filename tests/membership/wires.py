@@ -56,7 +56,8 @@ class Wires:
     @staticmethod
     def set(netns: str, key: str, value: int) -> None:
         """Set a variable of the kernel in a namespace."""
-        command = ["ip", "netns", "exec", netns, "sysctl", "-qw", f"{key}={value}"]
+        path = f"/proc/sys/{key.replace('.', '/')}"  # not every machine has sysctl(8)
+        command = ["ip", "netns", "exec", netns, "sh", "-c", f"echo {value} >{path}"]
         subprocess.run(command, check=True, capture_output=True, text=True)
 
     def cut(self, number: int) -> None:
