@@ -25,6 +25,7 @@ COMMANDS = (
     ("config", "check"),
     ("config", "show"),
     ("probe",),
+    ("reload",),
     ("status",),
     ("up",),
     ("watch",),

@@ -138,7 +138,8 @@ def test_every_field_of_the_model_is_in_the_document(tmp_path: Path) -> None:
         "receive": "b",
     }
     assert {field.name for field in dataclasses.fields(Cluster)} - set(content) == {
-        "resource_path",
+        "resource_path",  # this and the next are in [cluster]
+        "reload",
         "source",
         "directors_at",
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from heartbus import log
-from heartbus.runner import known_node, load_cluster, name_process
+from heartbus.runner import known_node, load_config, name_process
 from heartbus.up import nats_server
 from heartbus.up.director import STOP_ORDER, WITNESS_SERVICES, Configuration, service_body
 from heartbus.up.supervisor import Child, Supervisor, exec_body
@@ -32,12 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     log.configure(level="info")
     name_process("heartbus-up")
-    cluster = load_cluster(options.config, timers=None)
+    loaded = load_config(options.config, timers=None)
+    cluster = loaded.cluster
     node = known_node(cluster, options.node)
     for directory in (options.runtime_dir, options.state_dir):
         Path(directory).mkdir(parents=True, exist_ok=True)
     conf = Path(options.runtime_dir) / "nats-server.conf"
-    configuration = Configuration(cluster, path=options.config, timers=None, node=node, server=conf)
+    configuration = Configuration(loaded, path=options.config, timers=None, node=node, server=conf)
     configuration.write_server()
     arguments = [
         f"--config={options.config}",
@@ -56,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     running = {child.name for child in children}
     order = tuple(name for name in STOP_ORDER if name in running)
-    return Supervisor(children, stop_order=order, reload=configuration.reload).run()
+    return Supervisor(
+        children,
+        stop_order=order,
+        reload=configuration.reload,
+        changed=configuration.changed,
+    ).run()
 
 
 if __name__ == "__main__":

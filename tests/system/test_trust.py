@@ -165,13 +165,6 @@ def test_a_file_that_cannot_be_used_changes_nothing(fault: Fault) -> None:
     config.write_text(text)
 
 
-def test_a_service_that_takes_nothing_up_says_so_and_goes_on(fault: Fault) -> None:
-    process = fault.pair.processes[fault.active]
-    pids = fault.pair.signal_all(fault.active, signal.SIGHUP, "heartbus-vip")
-    wait_until(lambda: "reload.ignored" in process.output(), timeout_s=5.0, what="it says so")
-    assert fault.pair.pids(fault.active, "heartbus-vip") == pids
-
-
 # --- strangers -----------------------------------------------------------------------------------
 
 

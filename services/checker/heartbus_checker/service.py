@@ -339,7 +339,6 @@ async def check_real_servers(context: Context) -> None:
         def take_up(read: Cluster) -> None:
             nonlocal running
             running = begun(read, running)
-            context.applied(read)
 
         context.take_up = take_up
         context.ready()

@@ -503,10 +503,18 @@ class FailBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reload:
+    """Read the configuration files anew and take up what can be used at once."""
+
+    kind: ClassVar[str] = "command.reload"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandOutcome:
     """The answer to a command. ``done``: what was asked for is so now; ``message`` says what is.
 
     ``holders``: who holds each group that the command was about, "" if nobody is known to.
+    ``details``: more about it, a line each. ``digest``: of the configuration that runs now.
     """
 
     kind: ClassVar[str] = "command.outcome"
@@ -514,9 +522,11 @@ class CommandOutcome:
     message: str
     holders: dict[str, str] = field(default_factory=dict)
     took_s: float = 0.0
+    details: tuple[str, ...] = ()
+    digest: str = ""
 
 
-Command = Standby | TakeOver | FailBack | OverrideCommand
+Command = Standby | TakeOver | FailBack | Reload | OverrideCommand
 
 Body = Event | State | Command | CommandOutcome
 

@@ -32,6 +32,7 @@ from heartbus.model_ipvs import TransportProtocol as TransportProtocol
 from heartbus.model_ipvs import Tunnel as Tunnel
 from heartbus.model_ipvs import TunnelChecksum as TunnelChecksum
 from heartbus.model_ipvs import TunnelType as TunnelType
+from heartbus.model_reload import ReloadSettings as ReloadSettings
 from heartbus.model_resources import STOP_TIMEOUTS_MAX as STOP_TIMEOUTS_MAX
 from heartbus.model_resources import Hook as Hook
 from heartbus.model_resources import ResourceSettings as ResourceSettings
@@ -506,6 +507,7 @@ class Cluster:
     vip: VipSettings = field(default_factory=VipSettings)
     bus: BusSettings = field(default_factory=BusSettings)
     ipvs: IpvsSettings = field(default_factory=IpvsSettings)
+    reload: ReloadSettings = field(default_factory=ReloadSettings)
     groups: tuple[ResourceGroup, ...] = ()
     virtual_services: tuple[VirtualService, ...] = ()
     resource_path: tuple[str, ...] = ("/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d")

@@ -1,7 +1,7 @@
 """What of a configuration that was read anew a running director uses at once.
 
-Sans-I/O. The keys and the virtual services. Everything else needs a restart, one director after the
-other; what waits for one is told in words.
+Sans-I/O. The keys, the virtual services, the settings of IPVS, and when files are read anew. All
+else needs a restart, one director after the other; what waits for one is told in words.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from heartbus.model import Cluster
 
 
 def with_live_parts(running: Cluster, read: Cluster) -> Cluster:
-    """Return what runs, with the keys and the virtual services of what was read."""
+    """Return what runs, with what of the configuration that was read is used at once."""
     membership = dataclasses.replace(
         running.membership, authentication=read.membership.authentication
     )
     return dataclasses.replace(
-        running, membership=membership, virtual_services=read.virtual_services
+        running,
+        membership=membership,
+        virtual_services=read.virtual_services,
+        ipvs=read.ipvs,
+        reload=read.reload,
     )
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,22 +24,20 @@ import uvloop
 
 from heartbus import __version__, log
 from heartbus.bus import NatsBus
-from heartbus.config import ConfigError, Level, load
+from heartbus.config import ConfigError, Level, Loaded, load
 from heartbus.config.digest import config_digest
 from heartbus.config.own_name import known_node as known_node
+from heartbus.config.report import Place, Places
 from heartbus.config.validate import recheck
-from heartbus.events import ConfigApplied, ConfigRejected, ServiceStarted, ServiceStopped
+from heartbus.events import ConfigApplied, ServiceStarted, ServiceStopped
 from heartbus.model import TIMER_PROFILES, Cluster, default_lease_s
-from heartbus.reload import waits_for_restart, with_live_parts
+from heartbus.reloading import Reloading
 from heartbus.systemd import Notifier
 
 EXIT_OK: Final = 0
 EXIT_DEFECT: Final = 1
 EXIT_CONFIG: Final = 2
 EXIT_MACHINE: Final = 3
-
-REASONS_MAX: Final = 20
-"""Errors that are told of one configuration; the log has them all."""
 
 DEFAULT_CONFIG: Final = "/etc/heartbus/heartbus.toml"
 
@@ -64,7 +63,12 @@ class Context:
     log: structlog.typing.FilteringBoundLogger
     told: bool = False
     take_up: Callable[[Cluster], None] | None = None
-    """What the service does on SIGHUP with the configuration read anew; None: nothing."""
+    """How the service goes on with a configuration of which something is new; None: not yet.
+
+    It may raise ConfigError, with nothing changed.
+    """
+    files_changed: Callable[[tuple[str, ...]], None] | None = None
+    """Told the files whose content was not as before, after they could be used."""
 
     def ready(self) -> None:
         """Say that the service does its work now; call it once.
@@ -77,20 +81,6 @@ class Context:
             self._tell_observers(connected=True)
         else:
             self.bus.on_connection(lambda connected: self._tell_observers(connected=connected))
-
-    def applied(self, read: Cluster) -> None:
-        """Say that the service runs with what can be used at once of ``read``."""
-        waiting = waits_for_restart(self.cluster, read)
-        self.cluster = with_live_parts(self.cluster, read)
-        self.digest = config_digest(self.cluster)
-        self.bus.publish(ConfigApplied(source=read.source, digest=self.digest))
-        self.log.info("config.applied", config=self.digest, restart_for=", ".join(waiting))
-
-    def rejected(self, source: str, error: ConfigError) -> None:
-        """Say that files that were read anew cannot be used; the service goes on as before."""
-        reasons = tuple(str(error).splitlines())
-        self.bus.publish(ConfigRejected(source=source, reasons=reasons[:REASONS_MAX]))
-        self.log.error("reload.rejected", problem=str(error), then="goes on as before")
 
     def _tell_observers(self, *, connected: bool) -> None:
         if connected and not self.told:
@@ -201,24 +191,29 @@ def name_process(name: str) -> None:
     Path("/proc/self/comm").write_text(name[:15])
 
 
-_given_cluster: list[Cluster] = []
+_given: list[Loaded] = []
 
 
-def use_cluster(cluster: Cluster) -> None:
-    """Let the service that this process is about to run use a configuration already loaded."""
-    _given_cluster[:] = [cluster]
+def use_loaded(loaded: Loaded) -> None:
+    """Let the service that this process is about to run use a configuration already loaded.
+
+    Its parent is then the supervisor, who watches the files and is told of commands to reload.
+    """
+    _given[:] = [loaded]
 
 
-def load_cluster(config: str, *, timers: str | None) -> Cluster:
-    """Return the configuration with a timer profile applied.
+def load_config(config: str, *, timers: str | None) -> Loaded:
+    """Return the configuration with a timer profile applied, and without what was said about it.
 
     Raises:
         ConfigError: the files cannot be used; it says where and why.
 
     """
-    cluster = load(config).cluster
+    # Where everything was written is of no use to a service, and as large as the rest.
+    loaded = replace(load(config), diagnostics=(), places=Places(whole=Place(file=config)))
     if timers is None:
-        return cluster
+        return loaded
+    cluster = loaded.cluster
     membership = replace(cluster.membership, timers=TIMER_PROFILES[timers])
     voters = len(cluster.voters)
     if membership.lease_s == default_lease_s(cluster.membership.timers, voters=voters):
@@ -227,14 +222,23 @@ def load_cluster(config: str, *, timers: str | None) -> Cluster:
     profiled = replace(cluster, membership=membership)
     remarks = recheck(profiled)
     if any(remark.level is Level.ERROR for remark in remarks):
-        raise ConfigError(remarks)
-    return profiled
+        raise ConfigError(remarks, files=loaded.files)
+    return replace(loaded, cluster=profiled)
+
+
+def load_cluster(config: str, *, timers: str | None) -> Cluster:
+    """Return what ``load_config`` made of the files.
+
+    Raises:
+        ConfigError: the files cannot be used; it says where and why.
+
+    """
+    return load_config(config, timers=timers).cluster
 
 
 def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
-    cluster = (
-        _given_cluster[0] if _given_cluster else load_cluster(options.config, timers=options.timers)
-    )
+    loaded = _given[0] if _given else load_config(options.config, timers=options.timers)
+    cluster = loaded.cluster
     node = known_node(cluster, options.node)
     if service != "membership" and any(node == witness.name for witness in cluster.witnesses):
         raise MachineError(f"{node} is a witness: only heartbus-membership runs there")
@@ -267,13 +271,18 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, context.stopping.set)
-        hang_up = asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, hang_up.set)
-        reloading = loop.create_task(_reload_when_told(context, options, hang_up))
+        reloading = Reloading(
+            context,
+            load=partial(load_config, options.config, timers=options.timers),
+            files=loaded.files,
+            supervised=bool(_given),
+        )
+        loop.add_signal_handler(signal.SIGHUP, reloading.hang_up)
+        running = loop.create_task(reloading.run())
         try:
             await _run_with_bus(context, main)
         finally:
-            reloading.cancel()
+            running.cancel()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_runner:
         try:
@@ -286,27 +295,6 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
                 raise
             raise _first(ours) from group
     return EXIT_OK
-
-
-async def _reload_when_told(
-    context: Context, options: argparse.Namespace, hang_up: asyncio.Event
-) -> None:
-    while True:
-        await hang_up.wait()
-        hang_up.clear()
-        if context.take_up is None:
-            context.log.warning("reload.ignored", reason="restart to apply a new configuration")
-            continue
-        try:
-            # Beside the loop: reading thousands of services takes longer than a keepalive.
-            read = await asyncio.to_thread(load_cluster, options.config, timers=options.timers)
-            known_node(read, context.node)
-            context.take_up(read)
-        except ConfigError as error:
-            context.rejected(options.config, error)
-        except Exception:
-            # A defect of ours in what reads files must not end a service that works.
-            context.log.exception("reload.failed", then="goes on as before")
 
 
 async def _run_with_bus(context: Context, main: ServiceMain) -> None:

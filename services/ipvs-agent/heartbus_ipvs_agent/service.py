@@ -430,12 +430,7 @@ async def serve(context: Context) -> None:
         log=context.log,
     )
     agent.start()
-
-    def take_up(read: Cluster) -> None:
-        agent.take_up(read)
-        context.applied(read)
-
-    context.take_up = take_up
+    context.take_up = agent.take_up
     context.ready()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(t) for t in (agent.listen(), agent.look_on(), agent.tell_on())]

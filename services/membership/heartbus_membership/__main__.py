@@ -55,7 +55,7 @@ async def serve(context: Context) -> None:
         vote_file=files.VoteFile(context.runtime_dir, boot_id=boot_id),
         log=context.log,
     )
-    context.take_up = service.reloading.take_up
+    context.take_up = service.taking_up.take_up
     await service.run(context.stopping, on_ready=context.ready)
 
 

@@ -64,8 +64,8 @@ from heartbus_membership.orders import Orders
 from heartbus_membership.ownership import Ownership
 from heartbus_membership.pinging import Pinger
 from heartbus_membership.relay import Relay
-from heartbus_membership.reloading import Reloading
 from heartbus_membership.signing import Keyring
+from heartbus_membership.taking_up import TakingUp
 from heartbus_membership.turn import Turn
 from heartbus_membership.wire import Heartbeat, name_id
 
@@ -206,9 +206,7 @@ class MembershipService:
         self._lag_s = 0.0
         self._cpu_wait = CpuWait()
         self._agreement = Agreement(cluster)
-        self.reloading = Reloading(
-            cluster, keyring=self._keyring, agreement=self._agreement, bus=bus, log=log
-        )
+        self.taking_up = TakingUp(keyring=self._keyring, agreement=self._agreement)
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
         self._wake_wanted = False

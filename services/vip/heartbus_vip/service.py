@@ -40,6 +40,7 @@ from heartbus_vip.address import AddressTable, StalledError
 from heartbus_vip.announce import AnnounceError, Announcer
 from heartbus_vip.builtin import Announce as SendArp
 from heartbus_vip.builtin import BuiltIns
+from heartbus_vip.callback import Callback
 from heartbus_vip.calls import ScriptCalls
 from heartbus_vip.frames import ArpForm
 from heartbus_vip.holder import Holder
@@ -392,4 +393,14 @@ async def vip(context: Context) -> None:
         log=context.log,
         send_arp=send_arp,
     )
-    await service.run(stopping=context.stopping, ready=context.ready)
+    callback = Callback(lambda: context.cluster.reload.callback, log=context.log)
+    context.files_changed = callback.files_changed
+    context.take_up = _wait_for_restart
+    try:
+        await service.run(stopping=context.stopping, ready=context.ready)
+    finally:
+        await callback.stop()
+
+
+def _wait_for_restart(_wanted: Cluster) -> None:
+    """Take up nothing: what is held, and how, is decided when vip starts."""

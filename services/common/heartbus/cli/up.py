@@ -17,7 +17,7 @@ from heartbus.runner import (
     MachineError,
     fail,
     known_node,
-    load_cluster,
+    load_config,
     name_process,
 )
 
@@ -63,9 +63,9 @@ def up(
     """Run nats-server and every service of one director until SIGTERM or Ctrl-C.
 
     Each is a process of its own and is restarted when it dies. On a clean stop the VIPs are
-    given up first. SIGHUP takes up changed keys and virtual services; the rest waits for a
-    restart. Exit code: 0 stopped as asked, 2 the configuration is wrong, 3 this machine lacks
-    something (the message says what to do).
+    given up first. SIGHUP, or `heartbus reload`, takes up changed keys and virtual services; the
+    rest waits for a restart. Exit code: 0 stopped as asked, 2 the configuration is wrong, 3 this
+    machine lacks something (the message says what to do).
     """
     import os
 
@@ -74,11 +74,11 @@ def up(
     log.configure(level=log_level)
     name_process("heartbus-up")
     try:
-        cluster = load_cluster(config, timers=timers)
+        loaded = load_config(config, timers=timers)
         supervisor = assemble(
-            cluster=cluster,
+            loaded=loaded,
             config=config,
-            node=known_node(cluster, node or os.uname().nodename),
+            node=known_node(loaded.cluster, node or os.uname().nodename),
             timers=timers,
             runtime_dir=runtime_dir,
             state_dir=state_dir,

@@ -96,11 +96,12 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
         groups=tuple(group.value for group in draft.groups),
         virtual_services=tuple(service.value for service in draft.services),
         resource_path=_resource_path(path),
+        reload=files.reload.settings,
         source=path,
     )
     places = Places(
         whole=Place(file=ha.file),
-        known={**_places(ha, keys, draft), **resource_places},
+        known={**_places(ha, keys, draft), **resource_places, **files.reload.places},
         not_written=_not_written(ha),
     )
     report.places = places
@@ -115,6 +116,7 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
 def _find(name: str, path: str, search: Search, report: Report) -> str | None:
     found = source.find(name, search.directories, report)
     if found is None:
+        report.files.update((os.path.join(place, name), "") for place in search.directories)
         report.error(
             Place(file=os.path.join(path, name)),
             f"missing; looked in {' and '.join(search.directories)}",

@@ -6,6 +6,7 @@ Sans-I/O.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -41,15 +42,19 @@ class ConfigError(Exception):
     """The configuration cannot be used; nothing was changed. ``diagnostics`` says all of it.
 
     As text: one ``FILE:LINE: directive: what is wrong, what is allowed`` a line, errors only.
+    ``files``: what was read until then, by digest, so that a repair can be noticed.
     """
 
-    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+    def __init__(
+        self, diagnostics: tuple[Diagnostic, ...], *, files: Mapping[str, str] | None = None
+    ) -> None:
         self.diagnostics = diagnostics
+        self.files: Mapping[str, str] = files or {}
         super().__init__("\n".join(str(d) for d in diagnostics if d.level is Level.ERROR))
 
     @classmethod
-    def plain(cls, message: str) -> ConfigError:
+    def plain(cls, message: str, *, files: Mapping[str, str] | None = None) -> ConfigError:
         """Return an error that concerns no single line."""
-        error = cls(())
+        error = cls((), files=files)
         error.args = (message,)
         return error

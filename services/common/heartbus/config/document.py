@@ -88,10 +88,13 @@ def document(cluster: Cluster, *, whole: bool) -> Document:
     """
     writer = _Writer(whole=whole)
     result: Document = {}
+    general = writer.fields(cluster.reload)
     if whole or cluster.resource_path != Cluster.__dataclass_fields__["resource_path"].default:
-        result["cluster"] = {"resource_path": list(cluster.resource_path)}
+        general["resource_path"] = list(cluster.resource_path)
+    if general:
+        result["cluster"] = general
     for key, value in writer.fields(
-        cluster, leave_out=("resource_path", "source", "directors_at")
+        cluster, leave_out=("resource_path", "reload", "source", "directors_at")
     ).items():
         if value not in ([], {}) or whole:
             result[key] = value

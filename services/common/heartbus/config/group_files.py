@@ -9,6 +9,7 @@ from typing import Final
 
 from heartbus.config import ipvsadm_rules, ldirectord, ldirectord_services, source
 from heartbus.config.hosts import HOSTS_FILE, Hosts
+from heartbus.config.reload_settings import WrittenReload
 from heartbus.config.report import Path, Place, Places, Report, Setting
 from heartbus.model import (
     CheckedServicesResource,
@@ -47,6 +48,7 @@ class GroupFiles:
         self._report = report
         self._loaded: dict[str, str] = {}
         self._hosts_read: Hosts | None = None
+        self.reload = WrittenReload()
 
     @property
     def loaded(self) -> frozenset[str]:
@@ -125,6 +127,7 @@ class GroupFiles:
         ]
         hit = next((entry for entry in candidates if source.is_file(entry[1])), None)
         if hit is None:
+            self._report.files.update((path, "") for _, path in candidates)
             looked = ", ".join(dict.fromkeys(path for _, path in candidates))
             self._report.error(place, f"no such ldirectord file; looked for {looked}")
             return resource, []
@@ -140,6 +143,7 @@ class GroupFiles:
         if file is None:
             return resource, []
         content = ldirectord.parse(file.text, path, self._report, self._hosts())
+        self.reload.of_ldirectord(content.settings, self._report)
         services = ldirectord_services.services(content, group, self._report)
         for other in content.settings.executes:
             # ldirectord starts one more of itself with that file; it may name others in turn, and

@@ -102,6 +102,20 @@ CLUSTER_KEYS: Final = (
         "Directories that are searched for resource scripts, in order.",
         default='["/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d"]',
     ),
+    _key(
+        "cluster.autoreload",
+        _BOOLEAN,
+        "Take changed files up without being told, once they are still for a second.",
+        default="false",
+        old="ldirectord.cf autoreload",
+    ),
+    _key(
+        "cluster.callback",
+        _TEXT,
+        "Program that vip runs, with the names of changed files, after they were taken up.",
+        default="none",
+        old="ldirectord.cf callback",
+    ),
     _key(_M, Form.TABLE, "Who is alive, and who may hold what.", default=None),
     _key(
         f"{_M}.timers",

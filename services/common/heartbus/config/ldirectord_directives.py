@@ -16,6 +16,7 @@ from heartbus.config.ipvsadm_rules import scheduler
 from heartbus.config.report import Place, Setting, closest, shown
 from heartbus.config.values import (
     BadValueError,
+    Odd,
     absolute_path,
     bad,
     client_netmask,
@@ -120,6 +121,7 @@ class Settings:
     fallback6: Setting[Fallback] | None = None
     quiescent: Setting[bool] | None = None
     autoreload: Setting[bool] | None = None
+    callback: Setting[str] | None = None
     fork: Setting[bool] | None = None
     checktype: Setting[str] | None = None
     service: Setting[str] | None = None
@@ -218,6 +220,14 @@ def _file_name(text: str) -> str:
     if text and not text.isspace() and len(text) <= FILE_NAME_CHARS_MAX:
         return text.strip('"')
     raise bad(text, "the name of an ldirectord file")
+
+
+def _callback(text: str) -> str | Odd[str]:
+    if not text or text.isspace() or len(text) > FILE_NAME_CHARS_MAX:
+        raise bad(text, 'the path of a program: "/usr/local/bin/sync"')
+    if text.startswith("/"):
+        return text
+    return Odd(value=f"/{text}", warning=f"taken as /{text}: ldirectord runs in /")
 
 
 def _fallback(text: str) -> Fallback:
@@ -355,12 +365,14 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         Directive(name="fallback", where=Where.BOTH, value=_fallback, sets="fallback"),
         Directive(name="fallback6", where=Where.BOTH, value=_fallback, sets="fallback6"),
         Directive(name="quiescent", where=Where.BOTH, value=yes_no, sets="quiescent"),
+        Directive(name="autoreload", where=Where.GLOBAL, value=yes_no, sets="autoreload"),
         Directive(
-            name="autoreload",
+            name="callback",
             where=Where.GLOBAL,
-            value=yes_no,
-            sets="autoreload",
-            note="this version does not watch its files yet; reload heartbus after a change",
+            value=_callback,
+            sets="callback",
+            quotes=Quotes.OPTIONAL,
+            whole=True,
         ),
         Directive(
             name="fork",
@@ -456,7 +468,6 @@ DIRECTIVES: Final[dict[str, Directive]] = {
 }
 
 UNUSED: Final[dict[str, tuple[Where, str]]] = {
-    "callback": (Where.GLOBAL, "subscribe to config.applied instead"),
     "cleanstop": (Where.BOTH, "stopping leaves the table as it is"),
     "comment": (Where.VIRTUAL, "only used in mails"),
     "connecttimeout": (Where.BOTH, "nor by ldirectord of 2003; checktimeout is what counts"),

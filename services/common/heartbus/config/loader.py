@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from heartbus.config import classic, native, source
 from heartbus.config.diagnostics import ConfigError, Diagnostic
@@ -15,11 +16,15 @@ NATIVE_FILE = "heartbus.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A usable configuration, everything there is to say about its files, and where what stands."""
+    """A usable configuration, everything there is to say about its files, and where what stands.
+
+    ``files``: what was read or looked for, with a digest of what it held; empty: nothing was there.
+    """
 
     cluster: Cluster
     diagnostics: tuple[Diagnostic, ...]
     places: Places
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(path: str, *, root: str = "/") -> Loaded:
@@ -37,7 +42,9 @@ def load(path: str, *, root: str = "/") -> Loaded:
     report.refuse_errors()
     assert cluster is not None
     places = report.places or Places(whole=Place(file=path))
-    return Loaded(cluster=cluster, diagnostics=report.diagnostics(), places=places)
+    return Loaded(
+        cluster=cluster, diagnostics=report.diagnostics(), places=places, files=report.files
+    )
 
 
 def _read(path: str, root: str, report: Report) -> Cluster | None:
@@ -48,12 +55,17 @@ def _read(path: str, root: str, report: Report) -> Cluster | None:
     file = os.path.join(path, NATIVE_FILE)
     if source.is_file(file):
         return native.load(file, root=root, report=report)
+    report.files.update((name, "") for name in (file, *map(_ha_cf, classic.directories(path))))
     report.error(
         Place(file=path),
         f"no configuration here; allowed is a directory with {classic.HA_CF} (also in"
         f" {classic.CONF}/) or {NATIVE_FILE}, or a TOML file",
     )
     return None
+
+
+def _ha_cf(directory: str) -> str:
+    return os.path.join(directory, classic.HA_CF)
 
 
 def _is_directory(path: str) -> bool:

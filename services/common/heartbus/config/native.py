@@ -122,6 +122,7 @@ class _Reader:
         self._toml = TomlFile(path=file.path, text=file.text, report=report)
         directory = os.path.dirname(file.path) or "."
         self._search = Search(directories=(directory,), root=root)
+        self._files = GroupFiles(self._search, report)
         self._tables: dict[Path, Path] = {}
         self._without: set[str] = set()
         self._ping_places: dict[Path, Place] = {}
@@ -143,6 +144,8 @@ class _Reader:
         with self._refusing("groups", "services", "resources"):
             self._services(document.tables("virtual_services"), draft)
             self._groups(document.tables("groups"), draft)
+        general = document.table("cluster")
+        self._files.reload.of_table(general)
         cluster = Cluster(
             directors=directors,
             witnesses=witnesses,
@@ -152,9 +155,9 @@ class _Reader:
             ipvs=ipvs,
             groups=tuple(group.value for group in draft.groups),
             virtual_services=tuple(service.value for service in draft.services),
+            reload=self._files.reload.settings,
             source=self._file.path,
         )
-        general = document.table("cluster")
         if resource_path := general.texts("resource_path", absolute_path):
             cluster = dataclasses.replace(cluster, resource_path=tuple(resource_path))
         general.close()
@@ -175,6 +178,7 @@ class _Reader:
             **draft.service_places(first=written),
             **self._ping_places,
             **self._sync_places,
+            **self._files.reload.places,
         }
         places = Places(
             whole=Place(file=self._file.path), known=known, lookup=self._place, exact=self._exact
@@ -217,7 +221,6 @@ class _Reader:
                 draft.services.append(Setting(value=service, place=table.at("address")))
 
     def _groups(self, tables: list[Table], draft: Draft) -> None:
-        files = GroupFiles(self._search, self._report)
         sync = SyncGroups(draft)
         for table in tables:
             preferred = table.required("preferred", table.text("preferred", node_name))
@@ -235,7 +238,7 @@ class _Reader:
             if tied is None or not sync.has(tied):
                 self._tables["groups", len(draft.groups)] = table.path
             at = sync.add(group, name if tied else None, table.at("preferred"), self._report)
-            places = draft.add_resources(at, resources, files, tables_of_resources)
+            places = draft.add_resources(at, resources, self._files, tables_of_resources)
             if tied is not None:
                 self._sync_places |= places
         sync.rename_services()

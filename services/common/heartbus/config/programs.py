@@ -19,6 +19,12 @@ from heartbus.model import Cluster
 def check_programs(cluster: Cluster, search: Search, places: Places, report: Report) -> None:
     """Report programs that are missing or cannot be started, and users that are unknown."""
     check_libraries(cluster, search, places, report)
+    callback = cluster.reload.callback
+    if callback is not None and not _can_be_run(search.system(callback)):
+        report.warning(
+            places.at("cluster", "callback"),
+            f"no executable file {shown(callback)} here; a director without it goes on alone",
+        )
     for index, client in enumerate(cluster.membership.clients):
         place = places.at("membership", "clients", index, "command")
         if client.built_in:
@@ -48,6 +54,13 @@ def _program(path: str, what_follows: str, search: Search, place: Place, report:
         return  # not for us to see; whoever starts it will know
     if not stat.S_ISREG(mode) or not mode & 0o111:
         report.error(place, f"{shown(path)} cannot be run; allowed is an executable file")
+
+
+def _can_be_run(path: str) -> bool:
+    try:
+        return os.path.isfile(path) and os.access(path, os.X_OK)
+    except ValueError:
+        return False
 
 
 def _is_user(name: str) -> bool:

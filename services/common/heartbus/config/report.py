@@ -106,6 +106,8 @@ class Report:
         self._errors = 0
         self.places: Places | None = None
         """Where everything was written, once all files are read."""
+        self.files: dict[str, str] = {}
+        """What was read or looked for, with a digest of what it held; empty: nothing was there."""
 
     @property
     def errors(self) -> int:
@@ -167,7 +169,7 @@ class Report:
 
         """
         if self._errors:
-            raise ConfigError(self.diagnostics())
+            raise ConfigError(self.diagnostics(), files=self.files)
 
 
 def shown(value: object) -> str:

@@ -23,6 +23,7 @@ from heartbus.model import (
     Membership,
     MulticastLink,
     PingNode,
+    ReloadSettings,
     Resource,
     ResourceSettings,
     SavedRulesResource,
@@ -81,6 +82,11 @@ def redacted(cluster: Cluster) -> dict[str, object]:
     return document
 
 
+def _when_read(settings: ReloadSettings) -> str:
+    when = "watched" if settings.autoreload else "read anew when told (heartbus reload)"
+    return f"{when}, then {settings.callback} is run" if settings.callback else when
+
+
 def _text(cluster: Cluster) -> Iterator[str]:
     yield _row("Configuration", cluster.source or "(not from a file)")
     yield ""
@@ -112,6 +118,7 @@ def _text(cluster: Cluster) -> Iterator[str]:
     yield _row(
         "Bus", f"clients on port {cluster.bus.client_port}, directors on {cluster.bus.route_port}"
     )
+    yield _row("Files", _when_read(cluster.reload))
     yield from _ipvs(cluster.ipvs)
     for group in cluster.groups:
         yield ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +31,7 @@ class Source:
 def read(path: str, report: Report) -> Source | None:
     """Return the file, or None after the report was told why not."""
     report.opened(path)
+    report.files[path] = ""
     place = Place(file=path)
     try:
         # O_NONBLOCK: a named pipe in the place of a file must not hang the start.
@@ -45,12 +48,40 @@ def read(path: str, report: Report) -> Source | None:
     except ValueError:  # a NUL in the path
         report.error(place, "cannot be read: not a possible file name")
         return None
+    report.files[path] = content_digest(content)
     if len(content) > FILE_BYTES_MAX:
         limit_mib = FILE_BYTES_MAX // 1024**2
         report.error(place, f"larger than {limit_mib} MiB; at most that is read")
         return None
     text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     return Source(path=path, text=text, mode=stat.S_IMODE(status.st_mode))
+
+
+def digest_of(path: str) -> str:
+    """Return the digest of a file as ``read`` takes it down, or of the names in a directory.
+
+    Empty: it is not there, or cannot be read. Never blocks, never fails.
+    """
+    try:
+        if os.path.isdir(path):
+            return names_digest(listing(path))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return ""
+            return content_digest(file.read(FILE_BYTES_MAX + 1))
+    except (OSError, ValueError):
+        return ""
+
+
+def names_digest(names: Iterable[str]) -> str:
+    """Return what tells these names of files from others."""
+    return content_digest("\0".join(names).encode("utf-8", "surrogateescape"))
+
+
+def content_digest(content: bytes) -> str:
+    """Return what tells this content from any other, 32 hex digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def is_file(path: str) -> bool:

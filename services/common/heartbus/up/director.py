@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from heartbus.config import ConfigError
+from heartbus.autoreload import Autoreload
+from heartbus.config import ConfigError, Loaded
+from heartbus.file_watch import LOOK_PERIOD_S, FileWatch
 from heartbus.log import logger
-from heartbus.model import Cluster
 from heartbus.reload import waits_for_restart, with_live_parts
-from heartbus.runner import MachineError, load_cluster, use_cluster
+from heartbus.runner import MachineError, load_config, use_loaded
 from heartbus.up import nats_server
 from heartbus.up.supervisor import Child, Supervisor, exec_body
 
@@ -21,8 +23,8 @@ SERVICES: Final = ("membership", "vip", "checker", "ipvs-agent")
 WITNESS_SERVICES: Final = ("membership",)
 """A witness votes and holds nothing."""
 
-RELOADED: Final = ("nats-server", "membership", "checker", "ipvs-agent")
-"""Those that use new keys or virtual services without a restart."""
+RELOADED: Final = ("nats-server", "membership", "vip", "checker", "ipvs-agent")
+"""Those that read the configuration anew without a restart."""
 
 STOP_ORDER: Final = ("vip", "membership", "checker", "ipvs-agent", "nats-server")
 """Addresses are given up first, while membership can still tell the peers."""
@@ -35,10 +37,13 @@ class Configuration:
     """
 
     def __init__(
-        self, cluster: Cluster, *, path: str, timers: str | None, node: str, server: Path
+        self, loaded: Loaded, *, path: str, timers: str | None, node: str, server: Path
     ) -> None:
-        self.cluster = cluster
+        self.loaded = loaded
         self._path, self._timers, self._node, self._server = path, timers, node, server
+        self._autoreload = Autoreload(loaded.files)
+        self._watch = FileWatch()
+        self._look_at_s = 0.0
 
     def write_server(self) -> None:
         """Write the configuration of the nats-server.
@@ -48,33 +53,51 @@ class Configuration:
 
         """
         self._server.touch(mode=0o600)
-        self._server.write_text(nats_server.configuration(self.cluster, self._node))
+        self._server.write_text(nats_server.configuration(self.loaded.cluster, self._node))
+
+    def changed(self, now_s: float) -> bool:
+        """Return whether files changed that are to be read anew by themselves; looks every second.
+
+        The services do not look while a supervisor does.
+        """
+        if not self.loaded.cluster.reload.autoreload or now_s < self._look_at_s:
+            return False
+        self._look_at_s = now_s + LOOK_PERIOD_S
+        return self._autoreload.looked(self._watch.look(self._autoreload.files), now_s=now_s)
 
     def reload(self) -> tuple[str, ...]:
-        """Read the files anew, take what is used at once; return which children do so too.
+        """Read the files anew, take what is used at once; return which children are to do so too.
 
-        What cannot be used changes nothing, and is told.
+        What cannot be used changes nothing here, nor in them: they read for themselves, and tell
+        observers.
         """
         log = logger(service="up")
+        running = self.loaded.cluster
         try:
-            read = load_cluster(self._path, timers=self._timers)
-            waiting = waits_for_restart(self.cluster, read)
-            self.cluster = with_live_parts(self.cluster, read)
-            self.write_server()
-        except (ConfigError, OSError) as error:
+            read = load_config(self._path, timers=self._timers)
+            self._autoreload.loaded(read.files)
+            waiting = waits_for_restart(running, read.cluster)
+            cluster = with_live_parts(running, read.cluster)
+            self.loaded = replace(read, cluster=cluster)
+            if cluster == running:
+                log.info("reload.unchanged", restart_for=", ".join(waiting))
+            else:
+                self.write_server()
+                log.info("reload.applied", restart_for=", ".join(waiting))
+        except ConfigError as error:
+            self._autoreload.refused(error.files)
             log.error("reload.rejected", problem=str(error), then="goes on as before")
-            return ()
+        except OSError as error:
+            log.error("reload.server_unwritten", problem=str(error))
         except Exception:
             # A defect of ours in what reads files must not end a director that works.
             log.exception("reload.failed", then="goes on as before")
-            return ()
-        log.info("reload.applied", restart_for=", ".join(waiting))
         return RELOADED
 
 
 def assemble(
     *,
-    cluster: Cluster,
+    loaded: Loaded,
     config: str,
     node: str,
     timers: str | None,
@@ -90,6 +113,7 @@ def assemble(
 
     """
     program = nats_server.find_program()
+    cluster = loaded.cluster
     for directory in (runtime_dir, state_dir):
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -100,7 +124,7 @@ def assemble(
             ) from error
     nats_server.require_free_ports(cluster, node)
     conf = runtime_dir / "nats-server.conf"
-    configuration = Configuration(cluster, path=config, timers=timers, node=node, server=conf)
+    configuration = Configuration(loaded, path=config, timers=timers, node=node, server=conf)
     try:
         configuration.write_server()
     except OSError as error:
@@ -129,6 +153,7 @@ def assemble(
         children,
         stop_order=tuple(name for name in STOP_ORDER if name in names),
         reload=configuration.reload,
+        changed=configuration.changed,
     )
 
 
@@ -152,7 +177,7 @@ def service_body(
         raise MachineError(f"{service} is not installed: no module {error.name}") from error
 
     def body() -> int:
-        use_cluster(configuration.cluster)
+        use_loaded(configuration.loaded)
         return int(module.main(arguments))
 
     return body

@@ -71,11 +71,16 @@ class Supervisor:
         stop_order: tuple[str, ...],
         watchdog_s: float = WATCHDOG_S,
         reload: Callable[[], tuple[str, ...]] | None = None,
+        changed: Callable[[float], bool] | None = None,
     ) -> None:
-        """``reload``: reads the configuration anew on SIGHUP; returns which children get one."""
+        """``reload``: reads the configuration anew on SIGHUP; returns which children get one.
+
+        ``changed``: says, of the monotonic time, whether to do so without a signal.
+        """
         self._children = children
         self._watchdog_s = watchdog_s
         self._reload = reload
+        self._changed = changed
         self._stop_order = [
             next(child for child in children if child.name == name) for name in stop_order
         ]
@@ -100,6 +105,9 @@ class Supervisor:
                 self._read_notifications(notify)
                 self._read_signals(wakeup)
                 self._reap(notify)
+                if self._changed is not None and self._changed(time.monotonic()):
+                    self._log.info("files.changed")
+                    self._pass_reload_on()
         if self._cannot_run:  # last, where it is seen: the end of the others was told meanwhile
             print(f"heartbus up: {self._cannot_run}", file=sys.stderr, flush=True)  # noqa: T201
         return self._exit_code
@@ -247,13 +255,14 @@ class Supervisor:
                         self._signal(child, signal.SIGKILL)
                 self._log.info("director.stopping", signal=signal.Signals(number).name)
                 self._stop(EXIT_OK)
-            elif number == signal.SIGHUP and self._reload is not None:
-                told = self._reload()
-                for child in self._children:
-                    child.reload_due = child.name in told
-                    self._reload_if_due(child)
             elif number == signal.SIGHUP:
-                self._log.warning("reload.ignored", reason="restart to apply a new configuration")
+                self._pass_reload_on()
+
+    def _pass_reload_on(self) -> None:
+        told = self._reload() if self._reload is not None else ()
+        for child in self._children:
+            child.reload_due = child.name in told
+            self._reload_if_due(child)
 
     def _reload_if_due(self, child: Child) -> None:
         """Send SIGHUP to a child that is ready: it would end one that has no handler for it yet."""
