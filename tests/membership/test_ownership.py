@@ -46,20 +46,24 @@ class Bench:
         vip: bool = True,
         stop_s: float = 0.0,
         lifetime_s: float = LIFETIME_S,
+        tail_s: float = 0.0,
+        may_overlap: bool = False,
     ) -> None:
         self.now_s = T
         self.effects: list[Effect] = []
         self.core = Ownership(
             node=node,
             directors=tuple(directors),
-            groups=[GroupRule(name=G, preferred="a", stop_s=stop_s)],
+            groups=[GroupRule(name=G, preferred="a", stop_s=stop_s, may_overlap=may_overlap)],
             failback=failback,
             timers=TIMERS,
             lease_s=LEASE_S,
             lifetime_s=lifetime_s,
+            tail_s=tail_s,
             started_s=T,
             epochs={G: epoch},
             standing=standing,
+            votes={},
         )
         self.bus(connected=True)
         if vip:
@@ -91,9 +95,16 @@ class Bench:
         peer: str = "b",
         candidate: bool = True,
         incarnation: int = 1,
+        echoed: int | None = None,
+        votes: bool = False,
     ) -> None:
-        claim = Claim(epoch=epoch, phase=phase, candidate=candidate)
-        report = PeerReport(incarnation=incarnation, settled=True, claims={G: claim})
+        report = PeerReport(
+            incarnation=incarnation,
+            settled=True,
+            claims={G: Claim(epoch=epoch, phase=phase, candidate=candidate)},
+            supports=frozenset({G} if votes else ()),
+            echoed=echoed,
+        )
         self.take(self.core.peer_heard(peer, report, now_s=self.now_s))
         self.decide()
 
@@ -140,6 +151,9 @@ INPUTS = {
     "peer held higher": lambda x: x.hear(HELD, 7),
     "peer releasing": lambda x: x.hear(RELEASING, 1),
     "peer wanting": lambda x: x.hear(WANTING, 1),
+    "peer asking": lambda x: x.hear(Phase.ASKING, 2),
+    "peer handing": lambda x: x.hear(Phase.HANDING, 1),
+    "peer taking": lambda x: x.hear(Phase.TAKING, 2),
     "peer late": lambda x: x.silent(DirectorStatus.LATE),
     "peer dead": lambda x: x.silent(DirectorStatus.DEAD),
     "peer left": lambda x: x.silent(DirectorStatus.LEFT),
@@ -155,7 +169,13 @@ INPUTS = {
 STAYS = "stays"
 TABLE = {
     # The peer holds with epoch 1 before; we are ready.
-    NONE: {"peer free": HELD, "peer dead": HELD, "peer left": HELD, "peer wanting": HELD},
+    NONE: {
+        "peer free": HELD,
+        "peer dead": HELD,
+        "peer left": HELD,
+        "peer wanting": HELD,
+        "peer asking": HELD,
+    },
     # We hold with epoch 1; the peer is ready and claims nothing.
     HELD: {
         "peer held higher": RELEASING,
@@ -172,11 +192,16 @@ TABLE = {
         "peer dead": HELD,
         "peer left": HELD,
         "peer wanting": HELD,
+        "peer asking": HELD,
         "vip failed": NONE,
         "vip stopping": NONE,
         "stop": NONE,
     },
 }
+
+
+OUTBID = {"peer held lower", "peer held equal", "peer releasing", "peer handing", "peer taking"}
+"""What a holder answers with a higher epoch: the other one may have announced itself."""
 
 
 @pytest.mark.parametrize("what", INPUTS)
@@ -187,12 +212,14 @@ def test_transition(before: Phase, what: str) -> None:
     after = TABLE[before].get(what, before)
     assert bench.claim.phase is after
     granted, revoked = bench.told(Grant), bench.told(Revoke)
-    outbids = before is HELD and what in ("peer held lower", "peer held equal", "peer releasing")
+    outbids = before is HELD and what in OUTBID
     assert bool(granted) == ((after is HELD and before is not HELD) or outbids)
     assert bool(revoked) == (before is HELD and after is not HELD)
     assert bool(bench.core.leases) == (after is HELD)
     assert bool(bench.told(SendHeartbeat)) == (
-        (after is not before and {after, before} != {NONE, WANTING}) or outbids
+        (after is not before and {after, before} != {NONE, WANTING})
+        or outbids
+        or what == "peer asking"  # it waits for our answer
     )
 
 
