@@ -146,7 +146,7 @@ class Benchmark:
                 f"node death, detection {detection}", trial, f"h-{label}", f"k-{label}"
             )
         found += self._gaps("clean stop", t.clean_stop, "h-lan", "k-300ms", 20.0)
-        name = "handover by heartbus standby, keepalived stopped"
+        name = "handover by heartbus standby and takeover, keepalived stopped"
         found += self._gaps(
             name, t.standby_command, "h-standby", "k-300ms", 20.0, their_trial=t.clean_stop
         )

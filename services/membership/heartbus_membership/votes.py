@@ -135,7 +135,7 @@ class Voter:
         self._before_ours.pop(group, None)
 
     def take_back(self, group: str, *, now_s: float) -> Vote | None:
-        """Undo ``ask``, which came to nothing; return the vote that is the highest again, if any."""
+        """Undo ``ask``, which came to nothing; return the vote that is highest again, if any."""
         highest, contested = self._before_ours.pop(group)
         self._promises[group].until_s = now_s
         if highest is None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.lab.classic import HEARTBUS
 from tests.lab.network import wait_until
-from tests.lab.pairs import Pair
+from tests.lab.pairs import NAMES, Pair
 
 CALM_S: Final = 0.2
 """Answers before a fault, so that the gap has a beginning."""
@@ -138,10 +138,15 @@ def clean_stop(pair: Pair, rng: random.Random) -> Seen:
 
 
 def standby_command(pair: Pair, rng: random.Random) -> Seen:
-    """``heartbus standby`` on the active director."""
+    """``heartbus standby`` on the first director, ``heartbus takeover`` when it does not hold.
+
+    The second one is not told to stand by: the first one, which was, would take it unasked only
+    if nobody else could.
+    """
     active = _begin(pair, rng)
+    command = "standby" if active == NAMES[0] else "takeover"
     fault_s = time.monotonic()
-    pair.hosts[active].run([HEARTBUS, "standby", "--node", active])
+    pair.hosts[NAMES[0]].run([HEARTBUS, command, "--node", NAMES[0]])
     pair.witness.wait_for(
         [pair.hosts[pair.other(active)].name], timeout_s=pair.detection_s + BEYOND_S
     )
