@@ -21,6 +21,11 @@ COMMANDS: Final = {
     "failback": ("heartbus.cli.move", "failback", "Give groups back to the director they prefer."),
     "probe": ("heartbus_checker.probe_command", "probe", "Run one check now and show each step."),
     "reload": ("heartbus.cli.reload", "reload", "Make a director read its files anew."),
+    "realserver": (
+        "heartbus.cli.realserver",
+        "realserver",
+        "Make this machine a real server behind gate or ipip.",
+    ),
     "standby": ("heartbus.cli.move", "standby", "Give a director's groups to the others."),
     "status": ("heartbus.cli.status", "status", "Show directors, VIP owners and real servers."),
     "takeover": ("heartbus.cli.move", "takeover", "Make a director take groups over."),
