@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -35,7 +37,7 @@ def machine(
     lo: tuple[tuple[str, int], ...] = (),
     eth0: tuple[tuple[str, int], ...] = (),
     tunnel: Interface | None = None,
-    **sysctls: int,
+    sysctls: Mapping[str, int] = MappingProxyType({}),
 ) -> Machine:
     interfaces = [
         Interface(name="lo", up=True, addresses=(("127.0.0.1", 8), *lo)),
@@ -43,7 +45,7 @@ def machine(
     ]
     return Machine(
         interfaces=(*interfaces, *([tunnel] if tunnel else ())),
-        sysctls={name.replace("__", "."): value for name, value in sysctls.items()},
+        sysctls=sysctls,
     )
 
 
@@ -66,7 +68,7 @@ def test_ipv6_needs_the_address_alone() -> None:
 
 
 def test_a_machine_that_is_ready_has_no_problem() -> None:
-    assert mended(GATE, GATE6, seen=machine(lo=((VIP, 32), (VIP6, 128)), **_dots(QUIET))) == []
+    assert mended(GATE, GATE6, seen=machine(lo=((VIP, 32), (VIP6, 128)), sysctls=QUIET)) == []
 
 
 def test_interfaces_that_come_later_count_too() -> None:
@@ -79,37 +81,36 @@ def test_what_an_interface_has_of_its_own_is_enough() -> None:
     own = {
         f"{name}.{key.split('.')[1]}": n for key, n in QUIET.items() for name in ("eth0", "default")
     }
-    assert mended(GATE, seen=machine(lo=((VIP, 32),), **_dots(own))) == []
+    assert mended(GATE, seen=machine(lo=((VIP, 32),), sysctls=own)) == []
 
 
 def test_a_tunnel_is_made_brought_up_and_believed() -> None:
-    strict = _dots({**QUIET, "all.rp_filter": 1})
-    assert mended(IPIP, seen=machine(**strict)) == [
+    strict = {**QUIET, "all.rp_filter": 1}
+    assert mended(IPIP, seen=machine(sysctls=strict)) == [
         LinkUp(interface="tunl0", module="ipip"),
         SysctlChange(name="tunl0.rp_filter", value=2),
         AddressChange(interface="tunl0", address=VIP, prefix=32),
     ]
     down = Interface(name="tunl0", up=False, addresses=((VIP, 32),))
-    assert mended(IPIP, seen=machine(tunnel=down, **_dots(QUIET))) == [
+    assert mended(IPIP, seen=machine(tunnel=down, sysctls=QUIET)) == [
         LinkUp(interface="tunl0", module="ipip")
     ]
-    loose = {**strict, "tunl0__rp_filter": 2}
+    loose = {**strict, "tunl0.rp_filter": 2}
     up = dataclasses.replace(down, up=True)
-    assert mended(IPIP, seen=machine(tunnel=up, **loose)) == []
+    assert mended(IPIP, seen=machine(tunnel=up, sysctls=loose)) == []
     assert mended(IPIP6, seen=machine())[0] == LinkUp(interface="ip6tnl0", module="ip6_tunnel")
 
 
 @pytest.mark.parametrize(
     ("where", "said"),
-    [
-        ({"eth0": ((VIP, 24),)}, "eth0 has it"),
-        ({"lo": ((VIP, 24),)}, "lo has it as /24"),
-    ],
+    [("eth0", "eth0 has it"), ("lo", "lo has it as /24")],
 )
-def test_an_address_in_the_wrong_place_is_told_and_left_to_people(
-    where: dict[str, tuple[tuple[str, int], ...]], said: str
-) -> None:
-    [problem] = problems((GATE,), machine(**where, **_dots(QUIET)))  # type: ignore[arg-type]
+def test_an_address_in_the_wrong_place_is_told_and_left_to_people(where: str, said: str) -> None:
+    here = ((VIP, 24),)
+    seen = machine(
+        lo=here if where == "lo" else (), eth0=here if where == "eth0" else (), sysctls=QUIET
+    )
+    [problem] = problems((GATE,), seen)
     assert problem.mended_by is None
     assert said in problem.what
     assert f"ip addr del {VIP}/24" in problem.what
@@ -148,7 +149,3 @@ def test_the_unit_comes_before_the_network() -> None:
     text = unit_text("/usr/bin/heartbus", Asked(served=(GATE, IPIP6)))
     assert f"ExecStart=/usr/bin/heartbus realserver setup --gate={VIP} --ipip={VIP6}\n" in text
     assert "Before=network-pre.target" in text
-
-
-def _dots(sysctls: dict[str, int]) -> dict[str, int]:
-    return {name.replace(".", "__"): value for name, value in sysctls.items()}

@@ -55,6 +55,17 @@ def brought_to(status: DirectorStatus) -> FailureDetector:
 
 NOW_S = START_S + 200
 
+
+def after_stall(core: FailureDetector, silent_s: float) -> list[NodeEvent]:
+    core.own_stall(now_s=NOW_S)
+    return core.deadline_passed(now_s=NOW_S + silent_s)
+
+
+def on_the_bus(core: FailureDetector) -> list[NodeEvent]:
+    core.bus_evidence("b", now_s=NOW_S)
+    return []
+
+
 INPUTS: dict[str, Callable[[FailureDetector], list[NodeEvent]]] = {
     "heard": lambda core: beat(core, NOW_S),
     "heard elsewhere": lambda core: beat(core, NOW_S, link="l2"),
@@ -63,20 +74,12 @@ INPUTS: dict[str, Callable[[FailureDetector], list[NodeEvent]]] = {
     "copy": lambda core: core.copy_received("b", link="l1", now_s=NOW_S),
     "copy elsewhere": lambda core: core.copy_received("b", link="l2", now_s=NOW_S),
     "silence": lambda core: core.deadline_passed(now_s=NOW_S),
-    "on the bus": lambda core: core.bus_evidence("b", now_s=NOW_S) or [],
-    "on the bus, silence": lambda core: (
-        core.bus_evidence("b", now_s=NOW_S) or core.deadline_passed(now_s=NOW_S)
-    ),
-    "own stall": lambda core: core.own_stall(now_s=NOW_S) or [],
-    "own stall, silence": lambda core: (
-        core.own_stall(now_s=NOW_S) or core.deadline_passed(now_s=NOW_S + 1)
-    ),
-    "own stall, warntime": lambda core: (
-        core.own_stall(now_s=NOW_S) or core.deadline_passed(now_s=NOW_S + 2)
-    ),
-    "own stall, deadtime": lambda core: (
-        core.own_stall(now_s=NOW_S) or core.deadline_passed(now_s=NOW_S + 4)
-    ),
+    "on the bus": on_the_bus,
+    "on the bus, silence": lambda core: [*on_the_bus(core), *core.deadline_passed(now_s=NOW_S)],
+    "own stall": lambda core: after_stall(core, 0.0),
+    "own stall, silence": lambda core: after_stall(core, 1.0),
+    "own stall, warntime": lambda core: after_stall(core, 2.0),
+    "own stall, deadtime": lambda core: after_stall(core, 4.0),
 }
 """Each comes long after everything that could be said of the silence before it."""
 

@@ -19,7 +19,7 @@ VIP, VIP6 = "192.0.2.100", "2001:db8::100"
 
 
 def command(host: Host, *words: str, runtime: Path) -> tuple[int, str]:
-    argv = [HEARTBUS, "realserver", *words, f"--runtime-dir={runtime}"]
+    argv: list[str | Path] = [HEARTBUS, "realserver", *words, f"--runtime-dir={runtime}"]
     done = host.run(argv, check=False)
     return done.returncode, done.stdout + done.stderr
 
