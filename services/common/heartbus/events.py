@@ -256,6 +256,21 @@ class VipFailed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VipRepaired:
+    """A held address had been taken away by somebody else and was put back, and announced.
+
+    ``times``: how often since the last of these events of this address.
+    """
+
+    kind: ClassVar[str] = "vip.repaired"
+    group: str
+    director: str
+    epoch: int
+    address: str
+    times: int
+
+
 # --- facts about real servers (checker) ----------------------------------------------------------
 
 
@@ -442,6 +457,7 @@ Event = (
     | VipAcquired
     | VipReleased
     | VipFailed
+    | VipRepaired
     | RealServerUp
     | RealServerDown
     | RealServerDraining

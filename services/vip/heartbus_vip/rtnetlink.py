@@ -1,7 +1,7 @@
-"""The four rtnetlink requests that a virtual IP needs, and their replies, as bytes.
+"""The four rtnetlink requests that a virtual IP needs, their replies, and news, as bytes.
 
-Sans-I/O. Layouts: linux/netlink.h, linux/if_addr.h, linux/rtnetlink.h; fields are in host order,
-addresses in network order. Why by hand: docs/decisions/0005-rtnetlink.md.
+Sans-I/O. Layouts: linux/netlink.h, linux/if_addr.h, linux/if_link.h, linux/rtnetlink.h; fields are
+in host order, addresses in network order. Why by hand: docs/decisions/0005-rtnetlink.md.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, s
 _ROUTE = struct.Struct(
     "=BBBBBBBBI"
 )  # rtmsg: family, lengths, tos, table, proto, scope, type, flags
+_LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, hardware type, index, flags, change
 _CACHEINFO = struct.Struct("=IIII")  # ifa_cacheinfo: preferred, valid, created, updated
 _ERROR = struct.Struct("=i")
 _U32 = struct.Struct("=I")
 
 _DONE, _FAILED = 3, 2
+_NEW_LINK, _DELETE_LINK = 16, 17
 _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 20, 21, 22, 24, 26
 _REQUEST, _ACK, _REPLACE, _CREATE, _DUMP = 0x1, 0x4, 0x100, 0x400, 0x300
 _CAPPED, _HAS_TEXT = 0x100, 0x200  # flags of an error reply
@@ -30,6 +32,9 @@ _ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 4, 6, 8
 _NO_DAD = 0x02  # IFA_F_NODAD: usable at once
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_IFLA_ADDRESS, _IFLA_NAME, _IFLA_EVENT = 1, 3, 44
+_IFF_RUNNING = 0x40  # set up, and its carrier is there (netdevice(7))
+_NOTIFY_EVENTS = (3, 4)  # IFLA_EVENT_BONDING_FAILOVER, IFLA_EVENT_NOTIFY_PEERS
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 AF_INET: Final = 2
@@ -103,7 +108,38 @@ class DumpEnd:
     sequence: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressGone:
+    """An address left an interface, for whatever reason (RTM_DELADDR)."""
+
+    address: KernelAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkNews:
+    """How an interface is now (RTM_NEWLINK). ``running``: set up, with a carrier.
+
+    ``notify``: the kernel asks those who have addresses there to tell their neighbours, because a
+    bond sends through another interface now, say.
+    """
+
+    index: int
+    name: str
+    running: bool
+    mac: bytes
+    notify: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkGone:
+    """There is no such interface any more (RTM_DELLINK)."""
+
+    index: int
+    name: str
+
+
 Reply = AddressReply | RouteReply | Verdict | DumpEnd
+News = AddressGone | LinkNews | LinkGone
 
 
 def put_address(address: KernelAddress, *, sequence: int, acknowledge: bool) -> bytes:
@@ -162,6 +198,37 @@ def replies(datagram: bytes) -> Iterator[Reply]:
         RtnetlinkError: a message is cut off or too short for its kind.
 
     """
+    for kind, flags, sequence, body in _messages(datagram):
+        reply = _reply(kind, flags, sequence, body)
+        if reply is not None:
+            yield reply
+
+
+def news(datagram: bytes) -> Iterator[News]:
+    """Yield what one datagram of a socket tells that has joined the groups of addresses and links.
+
+    What came and what was refreshed is skipped: our own refreshes are told too, many a second.
+
+    Raises:
+        RtnetlinkError: a message is cut off or too short for its kind.
+
+    """
+    for kind, _flags, sequence, body in _messages(datagram):
+        try:
+            if kind == _DELETE_ADDRESS:
+                gone = _address_reply(sequence, body)
+                if gone is not None:
+                    yield AddressGone(address=gone.address)
+            elif kind in (_NEW_LINK, _DELETE_LINK):
+                link = _link_news(kind, body)
+                if link is not None:
+                    yield link
+        except (struct.error, ValueError) as error:
+            raise RtnetlinkError(f"netlink message of type {kind}: {error}") from error
+
+
+def _messages(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield type, flags, sequence and body of each message."""
     offset = 0
     while offset < len(datagram):
         if len(datagram) - offset < _HEADER.size:
@@ -169,10 +236,7 @@ def replies(datagram: bytes) -> Iterator[Reply]:
         length, kind, flags, sequence, _port = _HEADER.unpack_from(datagram, offset)
         if not _HEADER.size <= length <= len(datagram) - offset:
             raise RtnetlinkError(f"a netlink message of {length} bytes in {len(datagram)} bytes")
-        body = datagram[offset + _HEADER.size : offset + length]
-        reply = _reply(kind, flags, sequence, body)
-        if reply is not None:
-            yield reply
+        yield kind, flags, sequence, datagram[offset + _HEADER.size : offset + length]
         offset += _aligned(length)
 
 
@@ -219,6 +283,24 @@ def _address_reply(sequence: int, body: bytes) -> AddressReply | None:
             label=None if label is None else label.rstrip(b"\0").decode("utf-8", "replace"),
             detect_duplicates=family == AF_INET6 and not flags & _NO_DAD,
         ),
+    )
+
+
+def _link_news(kind: int, body: bytes) -> LinkNews | LinkGone | None:
+    family, _type, index, flags, _change = _LINK.unpack_from(body)
+    if family != 0:
+        return None  # of a bridge: its port is meant, which may leave it and stay an interface
+    attributes = _attributes(body[_LINK.size :])
+    name = attributes.get(_IFLA_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")
+    if kind == _DELETE_LINK:
+        return LinkGone(index=index, name=name)
+    event = _U32.unpack(attributes[_IFLA_EVENT])[0] if _IFLA_EVENT in attributes else 0
+    return LinkNews(
+        index=index,
+        name=name,
+        running=bool(flags & _IFF_RUNNING),
+        mac=attributes.get(_IFLA_ADDRESS, b""),
+        notify=event in _NOTIFY_EVENTS,
     )
 
 
