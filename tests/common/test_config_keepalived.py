@@ -134,7 +134,11 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert group.addresses == (
         AddressResource(address="10.0.0.1", prefix_len=24, interface="eth1"),
         AddressResource(
-            address="192.168.7.110", prefix_len=24, broadcast="192.168.7.255", interface="eth0"
+            address="192.168.7.110",
+            prefix_len=24,
+            broadcast="192.168.7.255",
+            interface="eth0",
+            label="eth0:1",
         ),
     )
     assert cluster.membership.failback is Failback.OFF

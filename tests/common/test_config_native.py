@@ -15,6 +15,7 @@ from heartbus.config.validate import recheck
 from heartbus.model import (
     TIMER_PROFILES,
     AddressResource,
+    AnnounceSettings,
     AuthMethod,
     BroadcastLink,
     BusSettings,
@@ -200,7 +201,8 @@ resource_path = ["/opt/resource.d"]
 [vip]
 lifetime = 5
 refresh = "500ms"
-announce_refresh = 0
+[vip.announce]
+refresh = 0
 [bus]
 client_port = 14222
 [[groups]]
@@ -245,7 +247,9 @@ check = { type = "on" }
 def test_groups_and_services(tmp_path: Path) -> None:
     cluster = read(tmp_path, BASE + SERVICE)
     assert cluster.resource_path == ("/opt/resource.d",)
-    assert cluster.vip == VipSettings(lifetime_s=5, refresh_s=0.5, announce_refresh_s=0.0)
+    assert cluster.vip == VipSettings(
+        lifetime_s=5, refresh_s=0.5, announce=AnnounceSettings(refresh_s=0.0)
+    )
     assert cluster.bus.client_port == 14222
     (group,) = cluster.groups
     assert (group.name, group.preferred) == ("web", "b")
@@ -323,8 +327,8 @@ GROUP = '[[groups]]\nname = "g"\npreferred = "a"\n'
         (
             "[vip]\nlifetme = 3\n",
             1,
-            "vip.lifetme: unknown key; allowed is lifetime, announce_count, announce_refresh,"
-            " refresh, announce_spacing, script_timeout, resources; did you mean lifetime?",
+            "vip.lifetme: unknown key; allowed is lifetime, refresh, script_timeout, announce,"
+            " resources; did you mean lifetime?",
         ),
         (
             "[vip]\nlifetime = 0.5\n",

@@ -357,7 +357,6 @@ def address(text: str, length: int = 24, **parts: str) -> AddressResource:
         ),
         ("10.0.0.1/255.255.0.0", address("10.0.0.1", 16)),
         ("10.0.0.1", address("10.0.0.1", 32)),
-        ("IPaddr2::10.0.0.1/24/eth0:0", address("10.0.0.1", interface="eth0")),
         ("telnet", ScriptResource(script="telnet")),
         (
             "Filesystem::/dev/sda1::/mnt::ext3",
@@ -428,9 +427,9 @@ def test_lines_are_joined_and_comments_dropped(tmp_path: Path) -> None:
             " resource script, without /",
         ),
         (
-            "linuxha1 10.0.0.1/24/eth0:1",
-            "warning haresources:1: 10.0.0.1/24/eth0:1: the label '1' of 'eth0' is left out;"
-            " addresses need none",
+            "linuxha1 10.0.0.1/24/eth0:a-long-label",
+            "error haresources:1: 10.0.0.1/24/eth0:a-long-label: 'eth0:a-long-label' is not"
+            " allowed; allowed is a label such as eth0:1, at most 15 characters",
         ),
     ],
 )

@@ -32,7 +32,7 @@ cluster = {}
 bus = {}
 directors = [{ name = "a" }, { name = "b" }]
 witnesses = [{ name = "c" }]
-groups = [{ preferred = "a", resources = [
+groups = [{ preferred = "a", announce = { burst = 2 }, resources = [
   { address = "10.0.0.1/24" }, { script = "x" }, { services = "x" }, { saved_rules = "x" } ] }]
 [membership]
 ping_groups = [{ name = "g", members = ["10.0.0.9"] }]
@@ -51,6 +51,7 @@ sync = { interface = "eth1" }
 sysctls = {}
 [vip]
 lifetime = 3
+announce = { form = "reply" }
 [[vip.resources.hooks]]
 command = "/bin/true"
 [[vip.resources.trackers]]
@@ -147,7 +148,9 @@ def test_the_old_names_of_keys_are_directives() -> None:
     known = {f"{row.file} {row.name}" for row in OLD_DIRECTIVES}
     for key in KEYS:
         for name in old_names(key):
-            assert name in known or name.split()[0] in ("authkeys", "haresources"), key.path
+            assert name in known or name.split()[0] in ("authkeys", "haresources", "keepalived"), (
+                key.path
+            )
 
 
 def test_every_directive_that_is_acted_on_says_what_it_became() -> None:

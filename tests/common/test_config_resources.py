@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -50,11 +51,14 @@ def script(name: str, *arguments: str) -> ScriptResource:
         ("IPaddr::192.168.7.110/24/eth1", ON_ETH1),
         ("IPaddr::192.168.7.110/24/192.168.7.255", BCAST),
         ("192.168.7.110/24/eth1/192.168.7.255", BOTH),
-        (
-            "IPv6addr::2001:db8::110/64/eth1",
-            AddressResource(address="2001:db8::110", prefix_len=64, interface="eth1"),
-        ),
-        ("IPv6addr::2001:DB8:0:0::110", AddressResource(address="2001:db8::110", prefix_len=128)),
+        ("IPv6addr::2001:db8::110/64/eth1", SIX),
+        ("IPv6addr::2001:DB8:0:0::110/64/eth1", SIX),
+        ("2001:db8::110/64/eth1", SIX),
+        ("IPaddr2::2001:db8::110/64/eth1", SIX),
+        ("fe80::110/64/eth1", dataclasses.replace(SIX, address="fe80::110")),
+        ("IPaddr2::192.168.7.110/24/eth1:0", dataclasses.replace(ON_ETH1, label="eth1:0")),
+        ("192.168.7.110/24/eth1:0/192.168.7.255", dataclasses.replace(BOTH, label="eth1:0")),
+        ("fe::1", script("fe", "1")),  # an address would have a prefix length, or more colons
         ("ipvsadm", SavedRulesResource()),
         ("ldirectord::www.cf", CheckedServicesResource(file="www.cf")),
         ("LVSSyncDaemonSwap::master", script("LVSSyncDaemonSwap", "master")),
@@ -81,6 +85,14 @@ def test_every_form_of_haresources_is_read(text: str, resource: Resource) -> Non
     [
         "IPv6addr::192.168.7.110/24",
         "IPv6addr::2001:db8::110/129",
+        "IPv6addr::2001:db8::110/0",
+        "IPv6addr::2001:db8::110/ffff::",
+        "IPv6addr::2001:db8::110/64/eth1:0",
+        "IPv6addr::2001:db8::110/64/eth1/x",
+        "IPv6addr::fe80::1%eth0/64",
+        "2001:db8::110/129",
+        "IPaddr::192.168.7.110/24/eth1:",
+        "IPaddr::192.168.7.110/24/eth1:a-long-label",
         "IPv6addr::",
         "LVSSyncDaemonSwap",
         "LVSSyncDaemonSwap::primary",
@@ -103,6 +115,17 @@ def test_every_form_of_haresources_is_read(text: str, resource: Resource) -> Non
 def test_arguments_that_could_only_fail_later_are_refused(text: str) -> None:
     with pytest.raises(BadValueError, match=r"(?s)allowed is"):
         parse_resource(text, lambda _: None)
+
+
+@pytest.mark.parametrize("text", ["IPv6addr::2001:db8::110", "2001:db8::110"])
+def test_an_address_of_ipv6_without_prefix_length_is_that_of_a_host(text: str) -> None:
+    said: list[str] = []
+    read = parse_resource(text, said.append)
+    assert read == AddressResource(address="2001:db8::110", prefix_len=128)
+    assert said == [
+        "no prefix length after 2001:db8::110: here it is /128, which adds no route; write"
+        " 2001:db8::110/64 to say it"
+    ]
 
 
 # --- programs that are missing -------------------------------------------------------------------

@@ -282,6 +282,10 @@ class Switch:
         orders = {bridge_port.STATE: state}
         self._room.call(lambda: bridge_port.order(ports, orders))
 
+    def set_carrier(self, port: str, *, up: bool) -> None:
+        """Let the far end of a port lose its carrier, or have it again."""
+        self._room.ip(f"link set {port} {'up' if up else 'down'}")
+
     def set_port_one_way(self, port: str, *, hears: bool, is_heard: bool) -> None:
         """Let packets from a port, or packets to it, vanish; the other way they pass."""
         orders = bridge_port.one_way(hears=hears, is_heard=is_heard)
@@ -306,6 +310,14 @@ class Link:
     def cut_one_way(self, *, hears: bool) -> None:
         """Let packets vanish one way: the host ``hears`` and is not heard, or the reverse."""
         self.switch.set_port_one_way(self.port, hears=hears, is_heard=not hears)
+
+    def pull(self) -> None:
+        """Take the plug out: the host's interface loses its carrier."""
+        self.switch.set_carrier(self.port, up=False)
+
+    def plug_in(self) -> None:
+        """Put the plug in again."""
+        self.switch.set_carrier(self.port, up=True)
 
     def heal(self) -> None:
         """Let packets pass again; idempotent."""

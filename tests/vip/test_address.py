@@ -13,7 +13,7 @@ from heartbus_vip.announce import Announcer
 from heartbus_vip.frames import ArpForm
 from tests.lab import addresses
 from tests.lab.addresses import HeldAddress
-from tests.lab.network import Host, Lab
+from tests.lab.network import Host, Lab, wait_until
 
 pytestmark = pytest.mark.netns
 
@@ -207,6 +207,45 @@ def test_the_same_address_with_another_mask_is_replaced(host: Host, table: Addre
     assert [(a.interface, a.prefix_len) for a in vip(host)] == [("eth0", 24)]
 
 
+@pytest.mark.parametrize("how", ["put", "refreshed"])
+def test_an_address_of_ipv6_with_another_prefix_length_is_replaced(
+    host: Host, table: AddressTable, how: str
+) -> None:
+    host.ip("addr add 2001:db8::1/64 dev eth1 nodad", "addr add 2001:db8::110/128 dev eth1 nodad")
+    if how == "put":
+        put(host, table, VIP6)
+        host.call(lambda: table.remove_strays(VIP6))
+    else:
+        (outcome,) = host.call(lambda: table.refresh([(VIP6, 30)], not_after_s=soon()))
+        assert outcome.problem is None
+    found = vip(host, VIP6.address)
+    assert [(a.interface, a.prefix_len, a.valid_s) for a in found] == [("eth1", 64, 30)]
+
+
+def test_label_and_broadcast_of_an_address_that_is_there_are_corrected(
+    host: Host, table: AddressTable
+) -> None:
+    host.ip("addr add 192.168.7.110/24 brd 192.168.7.9 dev eth0 label eth0:old")
+    labelled = AddressResource(address=VIP.address, prefix_len=24, label="eth0:vip")
+    put(host, table, labelled)
+    (found,) = host.call(lambda: table.matching(labelled))
+    assert (found.label, found.broadcast, found.valid_s) == ("eth0:vip", "192.168.7.255", 30)
+    host.ip(
+        "addr del 192.168.7.110/24 dev eth0",
+        "addr add 192.168.7.110/24 brd 192.168.7.9 dev eth0",
+    )
+    host.call(lambda: table.refresh([(labelled, 50)], not_after_s=soon()))
+    (found,) = host.call(lambda: table.matching(labelled))
+    assert (found.label, found.broadcast, found.valid_s) == ("eth0:vip", "192.168.7.255", 50)
+
+
+def test_a_label_that_nobody_asked_for_is_left_alone(host: Host, table: AddressTable) -> None:
+    # Taking it off would take the address away for a moment.
+    host.ip("addr add 192.168.7.110/24 brd + dev eth0 label eth0:0")
+    put(host, table, VIP)
+    assert [a.label for a in host.call(lambda: table.matching(VIP))] == ["eth0:0"]
+
+
 def test_removing_leaves_every_other_address(host: Host, table: AddressTable) -> None:
     # The virtual IP comes first here, so the others of its network are its secondaries.
     first = ip("172.16.5.5/24", interface="eth1")
@@ -254,6 +293,34 @@ def test_own_connections_do_not_begin_from_an_address_of_ipv6_that_is_held(
     assert "src 2001:db8::1 " in route
 
 
+def test_own_connections_may_begin_from_it_if_that_is_wanted(
+    host: Host, table: AddressTable
+) -> None:
+    host.ip("addr add 2001:db8::1/64 dev eth1 nodad")
+    source = AddressResource(address=VIP6.address, prefix_len=64, source=True)
+    put(host, table, source, 30)
+    route = host.run(["ip", "-6", "route", "get", "2001:db8::111"]).stdout
+    assert "src 2001:db8::110 " in route
+
+
+def test_an_address_of_ipv6_on_the_loopback_is_no_obstacle(host: Host, table: AddressTable) -> None:
+    host.ip("addr add 2001:db8::1/64 dev eth1 nodad", "addr add 2001:db8::110/128 dev lo nodad")
+    put(host, table, VIP6)
+    found = vip(host, VIP6.address)
+    assert [(a.interface, a.prefix_len) for a in found] == [("lo", 128), ("eth1", 64)]
+    assert remove(host, table, VIP6)
+    assert [a.interface for a in vip(host, VIP6.address)] == ["lo"]
+
+
+def test_an_address_of_ipv6_where_ipv6_is_off_is_an_error_in_words(
+    host: Host, table: AddressTable
+) -> None:
+    host.sysctl("net.ipv6.conf.eth1.disable_ipv6", 1)
+    there = AddressResource(address=VIP6.address, prefix_len=64, interface="eth1")
+    with pytest.raises(AddressError, match=r"cannot add 2001:db8::110/64 on eth1: .*IPv6"):
+        put(host, table, there)
+
+
 def test_removing_what_is_not_there_is_no_error(host: Host, table: AddressTable) -> None:
     assert remove(host, table, VIP) is False
 
@@ -278,6 +345,30 @@ def test_an_announcement_changes_what_a_neighbour_believes(
     announcer.close()
     assert sent
     assert addresses.neighbour(client, VIP.address) == host.links[0].mac
+
+
+@pytest.mark.parametrize("router", [False, True])
+def test_an_advertisement_changes_what_a_neighbour_believes(
+    host: Host, lab: Lab, router: bool
+) -> None:
+    client = lab.host("client")
+    lab.attach(client, host.links[0].switch, "eth0", "2001:db8::9/64")
+    client.ip(f"neigh add {VIP6.address} lladdr 02:00:00:00:00:99 dev eth0 nud stale")
+    host.sysctl("net.ipv6.conf.eth0.forwarding", int(router))
+    announcer = host.call(Announcer)
+    sent = host.call(
+        lambda: announcer.announce(address=VIP6.address, interface="eth0", form=ArpForm.REPLY)
+    )
+    announcer.close()
+    assert sent
+    wait_until(
+        lambda: host.links[0].mac in neighbours(client), timeout_s=5.0, what="the neighbour knows"
+    )
+    assert (" router " in f"{neighbours(client)} ") is router
+
+
+def neighbours(client: Host) -> str:
+    return client.run(["ip", "-6", "neigh", "show", VIP6.address]).stdout.strip()
 
 
 def test_an_interface_without_arp_is_not_announced_on(host: Host) -> None:

@@ -373,7 +373,7 @@ def test_a_burst_of_announcements_reaches_the_neighbours(
     director: Director, client: Host, capture: Capture
 ) -> None:
     client.ip(f"neigh add {VIP} lladdr 02:00:00:00:00:99 dev eth0 nud stale")
-    director.configure(f'"{VIP}/24"', settings="announce_count = 4\nannounce_spacing = 0.1")
+    director.configure(f'"{VIP}/24"', settings="announce = { burst = 4, spacing = 0.1 }")
     director.lease()
     process = director.start()
     wait_for(lambda: len(capture.frames) >= 4, of=process)
@@ -384,7 +384,7 @@ def test_a_burst_of_announcements_reaches_the_neighbours(
 
 
 def test_a_higher_epoch_announces_again_at_once(director: Director, capture: Capture) -> None:
-    director.configure(f'"{VIP}/24"', settings="announce_count = 1\nannounce_refresh = 0")
+    director.configure(f'"{VIP}/24"', settings="announce = { burst = 1, again = 0, refresh = 0 }")
     director.lease()
     process = director.start()
     wait_for(lambda: len(capture.frames) == 1, of=process)
@@ -397,9 +397,7 @@ def test_refresh_and_announcements_go_on_while_a_script_hangs(
     director: Director, capture: Capture
 ) -> None:
     director.script("slow", '[ "$verb" = start ] && sleep 1000')
-    director.configure(
-        f'"{VIP}/24"', '"slow"', settings="announce_count = 30\nannounce_spacing = 0.1"
-    )
+    director.configure(f'"{VIP}/24"', '"slow"', settings="announce = { burst = 30, spacing = 0.1 }")
     director.lease()
     process = director.start()
     wait_for(lambda: len(capture.frames) == 30, of=process)

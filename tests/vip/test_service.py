@@ -24,6 +24,7 @@ from heartbus.events import (
 )
 from heartbus.model import (
     AddressResource,
+    AnnounceSettings,
     Authentication,
     Cluster,
     Director,
@@ -45,7 +46,7 @@ GROUP = ResourceGroup(name="www", preferred=NODE, resources=(VIP,))
 CLUSTER = Cluster(
     directors=(Director(name="a"), Director(name="b")),
     membership=Membership(authentication=Authentication(signing_key=1, keys=())),
-    vip=VipSettings(refresh_s=0.01, announce_count=1, announce_refresh_s=0.0),
+    vip=VipSettings(refresh_s=0.01, announce=AnnounceSettings(burst=1, again_s=0.0, refresh_s=0.0)),
     groups=(GROUP,),
 )
 
@@ -110,7 +111,7 @@ class Stage:
         self.runtime_dir = runtime_dir
         line = log.logger()
         network = Network(
-            addresses=self.kernel, announcer=self.kernel, settings=CLUSTER.vip, log=line
+            addresses=self.kernel, announcer=self.kernel, settings=CLUSTER.vip.announce, log=line
         )
         self.service = VipService(
             node=NODE,

@@ -15,6 +15,9 @@ from heartbus.guards import Fence as Fence
 from heartbus.guards import FenceAction as FenceAction
 from heartbus.guards import FenceOption as FenceOption
 from heartbus.guards import SupervisedClient as SupervisedClient
+from heartbus.model_addresses import AddressResource as AddressResource
+from heartbus.model_addresses import AnnounceForm as AnnounceForm
+from heartbus.model_addresses import AnnounceSettings as AnnounceSettings
 from heartbus.model_checks import Check as Check
 from heartbus.model_checks import CheckService as CheckService
 from heartbus.model_checks import CheckType as CheckType
@@ -370,37 +373,14 @@ class VipSettings:
     """How addresses are held and announced.
 
     ``lifetime_s``: kernel lifetime of a VIP (whole seconds, IFA_CACHEINFO); refreshed every
-    ``refresh_s``. ``announce_count`` gratuitous ARP frames are sent ``announce_spacing_s`` apart,
-    then one every ``announce_refresh_s`` while the address is held (0: none).
-    ``script_timeout_s`` bounds one call of a resource script.
+    ``refresh_s``. ``script_timeout_s`` bounds one call of a resource script.
     """
 
     lifetime_s: int = 3
     refresh_s: Seconds = 0.25
-    announce_count: int = 5
-    announce_spacing_s: Seconds = 0.2
-    announce_refresh_s: Seconds = 60.0
     script_timeout_s: Seconds = 60.0
+    announce: AnnounceSettings = field(default_factory=AnnounceSettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressResource:
-    """A virtual IP; haresources ``IPaddr::address/prefix/interface/broadcast``.
-
-    ``interface`` None: chosen by the route to the address. ``broadcast`` None: the highest
-    address of the network.
-    """
-
-    address: str
-    prefix_len: int
-    broadcast: str | None = None
-    interface: str | None = None
-
-    @property
-    def name(self) -> str:
-        """``192.168.7.110/24``."""
-        return f"{self.address}/{self.prefix_len}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -451,11 +431,13 @@ class ResourceGroup:
     """What moves together; one line of haresources. Started left to right, stopped right to left.
 
     ``name`` is the text of its first resource, in haresources form, or the name given in TOML.
+    ``announce``: of its addresses; None: as all are announced.
     """
 
     name: str
     preferred: str
     resources: tuple[Resource, ...]
+    announce: AnnounceSettings | None = None
 
     @property
     def addresses(self) -> tuple[AddressResource, ...]:

@@ -10,22 +10,21 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
-from pathlib import Path
 from typing import Final
 
 from heartbus.model import AddressResource
 from heartbus_vip import rtnetlink
 from heartbus_vip.rtnetlink import KernelAddress
+from heartbus_vip.sysctls import promote_secondaries
 
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
 _NETLINK_EXT_ACK: Final = 11
 _DATAGRAM_BYTES_MAX: Final = 65536
 _REPLY_TIMEOUT_S: Final = 1.0  # the answer is there when send returns; this bounds a kernel defect
-_CONF = Path("/proc/sys/net/ipv4/conf")
 _NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.ENODEV)
 
 
@@ -132,7 +131,7 @@ class AddressTable:
     def interface_name(self, resource: AddressResource) -> str | None:
         """Return the interface that ``put`` chose, None if it is not there any more."""
         index = self._indexes.get(resource)
-        return None if index is None else _name(index)
+        return None if index is None else interface_name(index)
 
     def put(self, resource: AddressResource, *, lifetime_s: int, not_after_s: float) -> None:
         """Add an address that the kernel drops after ``lifetime_s``, or set its lifetime anew.
@@ -146,13 +145,14 @@ class AddressTable:
 
         """
         index = self.interface(resource)
+        address = _kernel_address(resource, index=index, lifetime_s=lifetime_s)
+        present = self._of_family(rtnetlink.AF_INET6 if resource.ipv6 else rtnetlink.AF_INET)
         sequence = self._next()
-        wanted = _kernel_address(resource, index=index, lifetime_s=lifetime_s)
-        request = rtnetlink.put_address(wanted, sequence=sequence, acknowledge=True)
-        self._refuse_late(not_after_s)
-        verdict = self._ask(request, sequence)
-        if verdict.errno:
-            raise AddressError(f"cannot add {resource.name} on {_name(index)}: {_words(verdict)}")
+        failures = self._put_all(
+            {sequence: (resource, address)}, present, verb="add", not_after_s=not_after_s
+        )
+        if failures:
+            raise AddressError(failures[sequence])
         self._indexes[resource] = index
 
     def remove_strays(self, resource: AddressResource) -> None:
@@ -179,7 +179,8 @@ class AddressTable:
             StalledError: as for ``put``.
 
         """
-        present = {(a.address, a.prefix_len, a.index) for a in self.addresses()}
+        listed = self.addresses()
+        present = {(a.address, a.prefix_len, a.index) for a in listed}
         outcomes: list[Refreshed] = []
         requests: dict[int, tuple[AddressResource, KernelAddress]] = {}
         for resource, lifetime_s in wanted:
@@ -191,7 +192,7 @@ class AddressTable:
             self._indexes[resource] = index
             address = _kernel_address(resource, index=index, lifetime_s=lifetime_s)
             requests[self._next()] = (resource, address)
-        failures = self._put_all(requests, not_after_s=not_after_s)
+        failures = self._put_all(requests, listed, verb="refresh", not_after_s=not_after_s)
         for sequence, (resource, address) in requests.items():
             problem = failures.get(sequence)
             if problem is not None:
@@ -223,22 +224,22 @@ class AddressTable:
         return [
             address
             for address in self.addresses()
-            if address.address == resource.address and (loopback or _name(address.index) != "lo")
+            if address.address == resource.address
+            and (loopback or interface_name(address.index) != "lo")
         ]
 
     def _delete(self, resource: AddressResource, address: KernelAddress) -> None:
-        promote_secondaries(_name(address.index))
+        promote_secondaries(interface_name(address.index))
         sequence = self._next()
         verdict = self._ask(rtnetlink.delete_address(address, sequence=sequence), sequence)
         if verdict.errno and verdict.errno not in _NO_SUCH_ADDRESS:
-            raise AddressError(
-                f"cannot remove {resource.name} from {_name(address.index)}: {_words(verdict)}"
-            )
+            where = interface_name(address.index)
+            raise AddressError(f"cannot remove {resource.name} from {where}: {_words(verdict)}")
 
     # --- below: one request, one answer ----------------------------------------------------------
 
     def _interface_that_has_or_neighbours(self, resource: AddressResource) -> int | None:
-        addresses = [a for a in self.addresses() if _name(a.index) != "lo"]
+        addresses = [a for a in self.addresses() if interface_name(a.index) != "lo"]
         for address in addresses:
             if address.address == resource.address:
                 return address.index
@@ -251,7 +252,9 @@ class AddressTable:
     def _put_all(
         self,
         requests: dict[int, tuple[AddressResource, KernelAddress]],
+        present: Sequence[KernelAddress],
         *,
+        verb: str,
         not_after_s: float,
     ) -> dict[int, str]:
         """Send all requests in one system call; return the failed ones: sequence to words.
@@ -260,11 +263,13 @@ class AddressTable:
         """
         if not requests:
             return {}
-        last = max(requests)
-        batch = b"".join(
-            rtnetlink.put_address(address, sequence=sequence, acknowledge=sequence == last)
-            for sequence, (_, address) in requests.items()
-        )
+        last = next(reversed(requests))
+        batch = b""
+        for sequence, (_, address) in requests.items():
+            wrong = _uncorrectable(present, address)
+            if wrong is not None:
+                batch += rtnetlink.delete_address(wrong, sequence=self._next())
+            batch += rtnetlink.put_address(address, sequence=sequence, acknowledge=sequence == last)
         self._refuse_late(not_after_s)
         self._send(batch)
         failures: dict[int, str] = {}
@@ -274,8 +279,9 @@ class AddressTable:
                     continue
                 if reply.errno:
                     resource, address = requests[reply.sequence]
+                    where = interface_name(address.index)
                     failures[reply.sequence] = (
-                        f"cannot refresh {resource.name} on {_name(address.index)}: {_words(reply)}"
+                        f"cannot {verb} {resource.name} on {where}: {_words(reply)}"
                     )
                 if reply.sequence == last:
                     return failures
@@ -315,22 +321,26 @@ class AddressTable:
         return self._sequence
 
 
-def promote_secondaries(interface: str) -> str | None:
-    """See that removing the first address of a subnet leaves its others; return what is wrong.
+def _uncorrectable(present: Iterable[KernelAddress], wanted: KernelAddress) -> KernelAddress | None:
+    """Return what must be removed before ``wanted`` is put, because putting would not change it.
 
-    Without it the kernel removes them along (net/ipv4/devinet.c, __inet_del_ifa), also when the
-    lifetime of the first one ends.
+    For the kernel an address of IPv6 is the same with any prefix length, one of IPv4 with any label
+    and broadcast address: it would set the lifetime and leave the rest as it was
+    (net/ipv4/devinet.c, net/ipv6/addrconf.c, inet6_addr_modify).
     """
-    try:
-        for name in ("all", interface):
-            if (_CONF / name / "promote_secondaries").read_text().strip() != "0":
-                return None
-        (_CONF / interface / "promote_secondaries").write_text("1\n")
-    except OSError as error:
-        return (
-            f"cannot set net.ipv4.conf.{interface}.promote_secondaries=1 ({error.strerror}): when "
-            "the first address of a subnet goes, the kernel removes its others too; set it yourself"
-        )
+    for address in present:
+        if (address.address, address.index) != (wanted.address, wanted.index):
+            continue
+        if ":" in wanted.address:
+            differs = address.prefix_len != wanted.prefix_len
+        elif address.prefix_len == wanted.prefix_len:
+            differs = (wanted.label is not None and address.label != wanted.label) or (
+                wanted.broadcast is not None and address.broadcast != wanted.broadcast
+            )
+        else:
+            continue  # another address, for IPv4; it is removed once this one is there
+        if differs:
+            return address
     return None
 
 
@@ -348,11 +358,13 @@ def _kernel_address(resource: AddressResource, *, index: int, lifetime_s: int) -
         valid_s=lifetime_s,
         # What begins from a VIP ends with it, so own connections begin from another address where
         # there is one. The kernel does not look at this when it chooses a source of IPv4.
-        preferred=network.version == 4,
+        preferred=resource.source or not resource.ipv6,
+        label=resource.label,
     )
 
 
-def _name(index: int) -> str:
+def interface_name(index: int) -> str:
+    """Return the name of an interface, or its number in words if it is gone."""
     try:
         return socket.if_indextoname(index)
     except OSError:

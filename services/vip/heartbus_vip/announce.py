@@ -1,4 +1,4 @@
-"""Send gratuitous ARP frames on an interface, from its own hardware address.
+"""Tell neighbours on an interface where an address is, from the interface's own hardware address.
 
 The socket receives nothing: it is bound to no protocol.
 """
@@ -10,7 +10,15 @@ import socket
 import struct
 from typing import Final
 
-from heartbus_vip.frames import ETHERTYPE_ARP, MAC_BYTES, ArpForm, gratuitous_arp
+from heartbus_vip import sysctls
+from heartbus_vip.frames import (
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV6,
+    MAC_BYTES,
+    ArpForm,
+    gratuitous_arp,
+    neighbour_advertisement,
+)
 
 _SIOCGIFHWADDR: Final = 0x8927
 _ARPHRD_ETHER: Final = 1
@@ -38,9 +46,10 @@ class Announcer:
         self._socket.close()
 
     def announce(self, *, address: str, interface: str, form: ArpForm) -> bool:
-        """Send one frame; return False on an interface that has no ARP, such as a tunnel.
+        """Send one frame; return False on an interface that has no Ethernet, such as a tunnel.
 
-        The hardware address is asked for each time: a bond changes its own when it fails over.
+        An address of IPv6 is told by a neighbour advertisement, which has one ``form`` only. The
+        hardware address is asked for each time: a bond changes its own when it fails over.
 
         Raises:
             AnnounceError: the interface is gone or down.
@@ -49,11 +58,17 @@ class Announcer:
         try:
             request = _INTERFACE_REQUEST.pack(interface.encode(), 0, b"")
             answer = fcntl.ioctl(self._socket.fileno(), _SIOCGIFHWADDR, request)
-            _name, kind, mac = _INTERFACE_REQUEST.unpack(answer)
+            _name, kind, octets = _INTERFACE_REQUEST.unpack(answer)
             if kind != _ARPHRD_ETHER:
                 return False
-            frame = gratuitous_arp(address=address, mac=mac[:MAC_BYTES], form=form)
-            self._socket.sendto(frame, (interface, ETHERTYPE_ARP))
+            mac = octets[:MAC_BYTES]
+            if ":" in address:
+                router = sysctls.forwards_ipv6(interface)
+                frame = neighbour_advertisement(address=address, mac=mac, router=router)
+                self._socket.sendto(frame, (interface, ETHERTYPE_IPV6))
+            else:
+                frame = gratuitous_arp(address=address, mac=mac, form=form)
+                self._socket.sendto(frame, (interface, ETHERTYPE_ARP))
         except OSError as error:
             raise AnnounceError(
                 f"cannot announce {address} on {interface}: {error.strerror}"

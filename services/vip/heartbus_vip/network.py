@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
 
 from heartbus.log import RateLimit
-from heartbus.model import AddressResource, VipSettings
-from heartbus_vip.address import AddressError, Refreshed, promote_secondaries
+from heartbus.model import AddressResource, AnnounceSettings, ResourceGroup
+from heartbus_vip.address import AddressError, Refreshed
 from heartbus_vip.announce import AnnounceError
 from heartbus_vip.frames import ArpForm
 from heartbus_vip.rtnetlink import KernelAddress
 from heartbus_vip.schedule import AnnounceSchedule
+from heartbus_vip.sysctls import promote_secondaries
 
 SIMILAR_LINES_S: Final = 10.0
 
@@ -65,6 +67,14 @@ class Announcing(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upheld:
+    """Outcome of a refresh: why some are not there, and what somebody had taken away."""
+
+    problems: dict[AddressResource, str] = field(default_factory=dict)
+    repaired: tuple[AddressResource, ...] = ()
+
+
 class Network:
     """The virtual IPs of this director, in its kernel and towards its neighbours."""
 
@@ -73,12 +83,14 @@ class Network:
         *,
         addresses: Addresses,
         announcer: Announcing,
-        settings: VipSettings,
+        settings: AnnounceSettings,
+        groups: Iterable[ResourceGroup] = (),
         log: structlog.typing.FilteringBoundLogger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._addresses, self._announcer = addresses, announcer
-        self._schedule = AnnounceSchedule(settings)
+        own = {a: g.announce for g in groups if g.announce is not None for a in g.addresses}
+        self._schedule = AnnounceSchedule(settings, own)
         self._log, self._clock = log, clock
         self._lines = RateLimit(period_s=SIMILAR_LINES_S)
         self._just_put: list[AddressResource] = []
@@ -127,38 +139,44 @@ class Network:
             self._log.info("address.removed", address=resource.name)
         return None
 
-    def refresh(
-        self, wanted: Sequence[tuple[AddressResource, int]], *, decided_s: float
-    ) -> dict[AddressResource, str]:
+    def refresh(self, wanted: Sequence[tuple[AddressResource, int]], *, decided_s: float) -> Upheld:
         """Set lifetimes (seconds) anew; what somebody took away is put back and announced.
-
-        Return what went wrong with those that could not be refreshed.
 
         Raises:
             StalledError: too long after ``decided_s``, when the leases were looked at.
 
         """
         if not wanted:
-            return {}
+            return Upheld()
         try:
             outcomes = self._addresses.refresh(wanted, not_after_s=decided_s + DECISION_VALID_S)
         except AddressError as error:
             self._say("address.refresh", reason=str(error))
-            return {resource: str(error) for resource, _ in wanted}
+            return Upheld(problems={resource: str(error) for resource, _ in wanted})
         problems: dict[AddressResource, str] = {}
+        repaired: list[AddressResource] = []
         for outcome in outcomes:
             if outcome.problem is not None:
                 problems[outcome.resource] = outcome.problem
                 self._say("address.refresh", reason=outcome.problem)
             elif outcome.missing:
+                repaired.append(outcome.resource)
                 self._log.warning("address.repaired", address=outcome.resource.name)
                 self._schedule.start(outcome.resource, now_s=self._clock())
-        return problems
+        return Upheld(problems=problems, repaired=tuple(repaired))
 
     def announce(self, resource: AddressResource) -> None:
         """Begin a burst; its first frame is sent at once."""
         self._schedule.start(resource, now_s=self._clock())
         self._send_due()
+
+    def announce_on(self, interface: str, held: Iterable[AddressResource]) -> None:
+        """Begin a burst for each address that is held on an interface, which runs again."""
+        again = [r for r in held if self._addresses.interface_name(r) == interface]
+        if again:
+            self._log.info("address.reannounced", interface=interface, addresses=len(again))
+        for resource in again:
+            self.announce(resource)
 
     def announce_due(self) -> None:
         """Send the frames whose time has come; then do what a new address needs besides."""
@@ -176,7 +194,7 @@ class Network:
             self._addresses.remove_strays(resource)
         except AddressError as error:
             self._say("address.stray", reason=str(error))
-        warning = promote_secondaries(interface)
+        warning = None if resource.ipv6 else promote_secondaries(interface)
         if warning is not None:
             self._say("address.promote_secondaries", reason=warning)
 

@@ -45,15 +45,19 @@ from heartbus_vip.calls import ScriptCalls
 from heartbus_vip.frames import ArpForm
 from heartbus_vip.holder import Holder
 from heartbus_vip.hook_calls import HookCalls
+from heartbus_vip.kernel_news import KernelNews
 from heartbus_vip.leases import LEASE_FILE, LeaseFile, boot_id
 from heartbus_vip.looks import TrackerLooks
 from heartbus_vip.marks import StartedMarks
 from heartbus_vip.network import SIMILAR_LINES_S, Network
 from heartbus_vip.news import LeaseNews
+from heartbus_vip.outlook import remarks
+from heartbus_vip.repairs import Repairs
 from heartbus_vip.resource import ScriptResult
 from heartbus_vip.scripts import Programs
 from heartbus_vip.self_fence import fence_self
 from heartbus_vip.tracking import Tracking
+from heartbus_vip.upkeep import Upkeep
 from heartbus_vip.watch import FileWatch
 
 Inbound = MembershipState | GroupGranted | GroupRevoked
@@ -77,8 +81,10 @@ class VipService:
         log: structlog.typing.FilteringBoundLogger,
         clock: Callable[[], float] = time.monotonic,
         send_arp: SendArp | None = None,
+        kernel_news: KernelNews | None = None,
     ) -> None:
         self._send_arp = send_arp or _no_arp
+        self._kernel_news = kernel_news
         self._node, self._cluster, self._bus, self._log = node, cluster, bus, log
         self._network, self._clock = network, clock
         self._boot_id = boot_id()
@@ -95,6 +101,8 @@ class VipService:
             present=network.present(a for g in cluster.groups for a in g.addresses),
             left_over=self._marked,
         )
+        self._upkeep = Upkeep({a.address for g in cluster.groups for a in g.addresses})
+        self._repairs = Repairs(node, cluster.groups)
         self._with_scripts = frozenset(
             group.name
             for group in cluster.groups
@@ -112,7 +120,7 @@ class VipService:
 
     async def run(self, *, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Hold and let go until ``stopping`` is set, then let go of everything."""
-        with self._lease_file_watched():
+        with self._lease_file_watched(), self._kernel_watched():
             await self._run(stopping, ready)
 
     @contextlib.contextmanager
@@ -137,6 +145,32 @@ class VipService:
         finally:
             loop.remove_reader(watch.fileno())
             watch.close()
+
+    @contextlib.contextmanager
+    def _kernel_watched(self) -> Iterator[None]:
+        """Hear of addresses and interfaces; without that the refresh period remains."""
+        news = self._kernel_news
+        if news is None:
+            yield
+            return
+
+        def look() -> None:
+            now_s = self._clock()
+            soon_s, interfaces = self._upkeep.told(news.read(), now_s=now_s)
+            held = [resource for resource, _ in self._holder.wanted(now_s=now_s)]
+            for interface in interfaces:
+                self._network.announce_on(interface, held)
+            if soon_s is not None:
+                self._refresh_due_s = min(self._refresh_due_s, soon_s)
+            if soon_s is not None or interfaces:
+                self._changed.set()
+
+        loop = asyncio.get_running_loop()
+        loop.add_reader(news.fileno(), look)
+        try:
+            yield
+        finally:
+            loop.remove_reader(news.fileno())
 
     async def _run(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -291,11 +325,15 @@ class VipService:
     def _refresh(self) -> None:
         now_s = self._clock()
         try:
-            problems = self._network.refresh(self._holder.wanted(now_s=now_s), decided_s=now_s)
+            upheld = self._network.refresh(self._holder.wanted(now_s=now_s), decided_s=now_s)
         except StalledError:
             self._refresh_due_s = self._clock()  # at once, but news first
             return
-        self._carry_out(self._holder.refreshed(problems, now_s=self._clock()))
+        now_s = self._clock()
+        self._upkeep.refreshed(now_s=now_s)
+        for event in self._repairs.repaired(upheld.repaired, self._holder.state(), now_s=now_s):
+            self._bus.publish(event)
+        self._carry_out(self._holder.refreshed(upheld.problems, now_s=now_s))
 
     def _script_ended(self, call: CallScript, result: ScriptResult) -> None:
         now_s = self._clock()
@@ -372,7 +410,7 @@ async def vip(context: Context) -> None:
         announcer = Announcer()
     except PermissionError as error:
         raise MachineError(
-            f"cannot send gratuitous ARP: CAP_NET_RAW is missing; {PRIVILEGE_ADVICE}"
+            f"cannot announce addresses: CAP_NET_RAW is missing; {PRIVILEGE_ADVICE}"
         ) from error
 
     def send_arp(address: str, interface: str) -> str | None:
@@ -382,16 +420,24 @@ async def vip(context: Context) -> None:
             return str(error)
         return None
 
+    groups = context.cluster.groups
+    for remark in remarks(table, [a for group in groups for a in group.addresses]):
+        context.log.warning(remark.event, reason=remark.reason)
     service = VipService(
         node=context.node,
         cluster=context.cluster,
         bus=context.bus,
         runtime_dir=context.runtime_dir,
         network=Network(
-            addresses=table, announcer=announcer, settings=context.cluster.vip, log=context.log
+            addresses=table,
+            announcer=announcer,
+            settings=context.cluster.vip.announce,
+            groups=groups,
+            log=context.log,
         ),
         log=context.log,
         send_arp=send_arp,
+        kernel_news=KernelNews(),
     )
     callback = Callback(lambda: context.cluster.reload.callback, log=context.log)
     context.files_changed = callback.files_changed

@@ -22,6 +22,7 @@ from heartbus.config.ha_cf import (
     HaCf,
     LinkKind,
 )
+from heartbus.config.interfaces_here import check_interfaces
 from heartbus.config.own_name import named_at
 from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report
@@ -109,6 +110,7 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
     cluster = named_at(cluster, places)
     validate(cluster, places, report, without=without)
     check_scripts(cluster, search, places, report)
+    check_interfaces(cluster, search, places, report)
     check_programs(cluster, search, places, report)
     return cluster
 

@@ -6,21 +6,23 @@ vrrp_instance becomes a resource group, those of a sync group become one.
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from heartbus.config import source
+from heartbus.config.keepalived_addresses import STATEMENTS, Announcements, address
 from heartbus.config.keepalived_blocks import Block, parse
 from heartbus.config.keepalived_services import groups_of_addresses, left_out, services
 from heartbus.config.report import Place, Places, Report, shown
 from heartbus.config.validate import validate
-from heartbus.config.values import BadValueError, interface, ip, ipv4
+from heartbus.config.values import BadValueError, interface, ip
 from heartbus.model import (
     TIMER_PROFILES,
     AddressResource,
+    AnnounceSettings,
     Authentication,
     AuthKey,
     AuthMethod,
@@ -32,6 +34,7 @@ from heartbus.model import (
     Membership,
     ResourceGroup,
     UnicastLink,
+    VipSettings,
     VirtualService,
     default_lease_s,
 )
@@ -95,7 +98,13 @@ def load(
     if file is None:
         return None
     blocks = parse(file.text, path, report, _Included(report), config_id=config_id)
-    reader = _Reader(directors, report)
+    announcements = Announcements(report)
+    for block in blocks:
+        if block.name == "global_defs":
+            announcements.global_defs(block)
+        elif block.name == "garp_group":
+            announcements.garp_group(block)
+    reader = _Reader(directors, announcements, report)
     addresses = groups_of_addresses(blocks, report)
     found: list[VirtualService] = []
     for block in blocks:
@@ -106,7 +115,7 @@ def load(
                 reader.sync_group(block)
             case "virtual_server":
                 found += services(block, addresses, report)
-            case "virtual_server_group":
+            case "virtual_server_group" | "global_defs" | "garp_group":
                 pass
             case _:
                 left_out(block, report)
@@ -122,6 +131,7 @@ def load(
             failback=reader.failback,
             lease_s=default_lease_s(TIMER_PROFILES[TIMERS], voters=len(directors)),
         ),
+        vip=VipSettings(announce=announcements.everywhere),
         groups=groups,
         virtual_services=tuple(_in_group(service, groups) for service in found),
         source=path,
@@ -135,13 +145,26 @@ def load(
     return cluster
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Instance:
+    """A vrrp_instance, as far as it is made something of."""
+
+    preferred: str
+    addresses: list[AddressResource]
+    announce: AnnounceSettings | None
+    place: Place
+
+
 class _Reader:
     """Collects instances, then makes groups of them."""
 
-    def __init__(self, directors: Sequence[str], report: Report) -> None:
+    def __init__(
+        self, directors: Sequence[str], announcements: Announcements, report: Report
+    ) -> None:
         self._directors = directors
+        self._announcements = announcements
         self._report = report
-        self._instances: dict[str, tuple[str, list[AddressResource]]] = {}
+        self._instances: dict[str, _Instance] = {}
         self._synced: dict[str, list[str]] = {}
         self.links: list[HeartbeatLink] = []
         self.failback = Failback.ON
@@ -154,14 +177,15 @@ class _Reader:
         for line in block.inner:
             match line.name:
                 case "virtual_ipaddress" | "virtual_ipaddress_excluded":
-                    addresses += filter(None, (self._address(each, nic) for each in line.inner))
+                    read = (address(each, nic, self._report) for each in line.inner)
+                    addresses += filter(None, read)
                 case "unicast_peer":
                     self.links += filter(None, (self._peer(each, nic) for each in line.inner))
                 case "nopreempt":
                     self.failback = Failback.OFF
                 case "authentication":
                     self._report.note(line.place, "heartbeats are signed with a key of their own")
-                case name if name not in _SAID:
+                case name if name not in _SAID | STATEMENTS:
                     left_out(line, self._report)
         if nic is not None and "unicast_peer" not in said:
             try:
@@ -173,7 +197,12 @@ class _Reader:
         name = block.values[0] if block.values else ""
         if name in self._instances or not name:
             self._report.error(block.place, f"{shown(name)}: allowed is a name of its own")
-        self._instances[name] = (preferred, addresses)
+        self._instances[name] = _Instance(
+            preferred=preferred,
+            addresses=addresses,
+            announce=self._announcements.instance(block.inner, nic),
+            place=block.place,
+        )
 
     def sync_group(self, block: Block) -> None:
         """Take in one vrrp_sync_group."""
@@ -188,36 +217,26 @@ class _Reader:
     def groups(self) -> tuple[ResourceGroup, ...]:
         """Return a group for each sync group, and for each instance that is in none."""
         inside = {member: name for name, members in self._synced.items() for member in members}
-        drafts: dict[str, tuple[str, list[AddressResource]]] = {}
-        for name, (preferred, addresses) in self._instances.items():
-            group = inside.get(name, name)
-            drafts.setdefault(group, (preferred, []))[1].extend(addresses)
+        drafts: dict[str, _Instance] = {}
+        for name, instance in self._instances.items():
+            draft = drafts.setdefault(inside.get(name, name), replace(instance, addresses=[]))
+            draft.addresses.extend(instance.addresses)
+            if draft.announce != instance.announce:
+                self._report.warning(
+                    instance.place,
+                    "announced otherwise than the first of its vrrp_sync_group, which counts for"
+                    " all of them",
+                )
         return tuple(
             ResourceGroup(
-                name=name.replace(" ", "_"), preferred=preferred, resources=tuple(addresses)
+                name=name.replace(" ", "_"),
+                preferred=draft.preferred,
+                resources=tuple(draft.addresses),
+                announce=draft.announce,
             )
-            for name, (preferred, addresses) in drafts.items()
-            if addresses
+            for name, draft in drafts.items()
+            if draft.addresses
         )
-
-    def _address(self, line: Block, nic: str | None) -> AddressResource | None:
-        address, slash, length = line.name.partition("/")
-        options = dict(zip(line.words[1::2], line.words[2::2], strict=False))
-        try:
-            canonical = ip(address)
-            bits = 128 if ":" in canonical else 32
-            if slash and not (length.isdecimal() and 1 <= int(length[:4]) <= bits):
-                raise BadValueError(f"{shown(length)} is no prefix length; allowed is 1 to {bits}")
-            broadcast = options.get("brd") or options.get("broadcast")
-            return AddressResource(
-                address=canonical,
-                prefix_len=int(length) if slash else bits,
-                broadcast=ipv4(broadcast) if broadcast and broadcast not in "+-" else None,
-                interface=interface(options["dev"]) if "dev" in options else nic,
-            )
-        except BadValueError as error:
-            self._report.error(line.place, str(error))
-            return None
 
     def _peer(self, line: Block, nic: str | None) -> HeartbeatLink | None:
         try:
@@ -235,5 +254,5 @@ def _in_group(service: VirtualService, groups: Sequence[ResourceGroup]) -> Virtu
     """Return the service as part of the group that holds its address."""
     for group in groups:
         if service.endpoint.address in [a.address for a in group.addresses]:
-            return dataclasses.replace(service, group=group.name)
+            return replace(service, group=group.name)
     return service

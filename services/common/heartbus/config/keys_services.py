@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from heartbus.config.keys import CLUSTER_KEYS, Form, Key
+from heartbus.config.keys_addresses import ADDRESS_KEYS
 from heartbus.config.keys_ipvs import IPVS_KEYS
 from heartbus.config.keys_resources import RESOURCE_KEYS
 from heartbus.config.native_checks import ATTEMPTS_MAX, PROXY_VERSIONS, RESULTS_MAX
@@ -362,5 +363,7 @@ SERVICE_KEYS: Final = (
     ),
 )
 
-KEYS: Final[tuple[Key, ...]] = CLUSTER_KEYS + RESOURCE_KEYS + IPVS_KEYS + SERVICE_KEYS
+KEYS: Final[tuple[Key, ...]] = (
+    CLUSTER_KEYS + ADDRESS_KEYS + RESOURCE_KEYS + IPVS_KEYS + SERVICE_KEYS
+)
 BY_PATH: Final[dict[str, Key]] = {key.path: key for key in KEYS}

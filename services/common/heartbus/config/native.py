@@ -11,7 +11,6 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Final
 
 from heartbus.config import native_guards, source
@@ -28,23 +27,21 @@ from heartbus.config.ha_cf import (
     TTL_MAX,
     UDPPORT_DEFAULT,
 )
+from heartbus.config.interfaces_here import check_interfaces
+from heartbus.config.native_groups import resources_of
 from heartbus.config.native_ipvs import read_ipvs
-from heartbus.config.native_resources import resource_settings
 from heartbus.config.native_services import virtual_service
+from heartbus.config.native_vip import announce_settings, read_vip
 from heartbus.config.own_name import named_at
 from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report, Setting, shown
-from heartbus.config.resources import parse_resource, script_name
 from heartbus.config.sync_groups import SyncGroups
 from heartbus.config.toml_table import Table, TomlFile
 from heartbus.config.validate import validate
 from heartbus.config.values import (
-    BadValueError,
     absolute_path,
-    bad,
     host,
     interface,
-    ipv4,
     ipv6_host,
     multicast,
     multicast6,
@@ -52,19 +49,16 @@ from heartbus.config.values import (
     peer,
     peer6,
     ping_name,
-    prefix_len,
     unusable_text,
 )
 from heartbus.model import (
     RTPRIO_DEFAULT,
     TIMER_PROFILES,
-    AddressResource,
     Authentication,
     AuthKey,
     AuthMethod,
     BroadcastLink,
     BusSettings,
-    CheckedServicesResource,
     Cluster,
     Director,
     Failback,
@@ -72,15 +66,11 @@ from heartbus.model import (
     Membership,
     MulticastLink,
     PingNode,
-    Resource,
     ResourceGroup,
-    SavedRulesResource,
-    ScriptResource,
     SerialLink,
     Takeover,
     Timers,
     UnicastLink,
-    VipSettings,
     default_lease_s,
 )
 
@@ -94,7 +84,6 @@ TIMER_PROFILE_DEFAULT: Final = "lan"
 TIMER_KEYS: Final = ("keepalive", "warntime", "deadtime", "initdead")
 LEASE_NOT_GIVEN_S: Final = 0.0
 LINK_KINDS: Final = ("bcast", "ucast", "ucast6", "mcast", "mcast6", "serial")
-LIFETIME_MAX_S: Final = 3600
 
 _LINES: Final = re.compile(r"(?:[^\n]*+\n){1,256}+|[^\n]++")
 _SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
@@ -186,6 +175,7 @@ class _Reader:
         cluster = named_at(cluster, places)
         validate(cluster, places, self._report, without=frozenset(self._without))
         check_scripts(cluster, self._search, places, self._report)
+        check_interfaces(cluster, self._search, places, self._report)
         check_programs(cluster, self._search, places, self._report)
         self._report.places = places
         return cluster
@@ -224,7 +214,8 @@ class _Reader:
         sync = SyncGroups(draft)
         for table in tables:
             preferred = table.required("preferred", table.text("preferred", node_name))
-            resources, tables_of_resources = _resources(table)
+            resources, tables_of_resources = resources_of(table)
+            announce = announce_settings(table.table("announce"))
             name = table.text("name", str)
             tied = table.text("sync", str)
             if name is None and resources:
@@ -234,7 +225,12 @@ class _Reader:
                 if not table.has("name") and not table.has("resources"):
                     self._report.error(table.at(), "neither name nor resources; both are needed")
                 continue
-            group = ResourceGroup(name=tied or name, preferred=preferred, resources=())
+            group = ResourceGroup(
+                name=tied or name,
+                preferred=preferred,
+                resources=(),
+                announce=announce if table.has("announce") else None,
+            )
             if tied is None or not sync.has(tied):
                 self._tables["groups", len(draft.groups)] = table.path
             at = sync.add(group, name if tied else None, table.at("preferred"), self._report)
@@ -358,27 +354,6 @@ def read_timers(table: Table) -> Timers:
     )
 
 
-def read_vip(table: Table) -> VipSettings:
-    """Return how addresses are held."""
-    default = VipSettings()
-    lifetime_s = table.integer("lifetime", 1, LIFETIME_MAX_S)
-    announce_count = table.integer("announce_count", 1, 100)
-    announce_refresh_s = table.seconds("announce_refresh", zero=True)
-    vip = VipSettings(
-        lifetime_s=lifetime_s or default.lifetime_s,
-        refresh_s=table.seconds("refresh") or default.refresh_s,
-        announce_count=announce_count or default.announce_count,
-        announce_spacing_s=table.seconds("announce_spacing") or default.announce_spacing_s,
-        announce_refresh_s=(
-            default.announce_refresh_s if announce_refresh_s is None else announce_refresh_s
-        ),
-        script_timeout_s=table.seconds("script_timeout") or default.script_timeout_s,
-        resources=resource_settings(table.table("resources")),
-    )
-    table.close()
-    return vip
-
-
 def read_bus(table: Table) -> BusSettings:
     """Return the ports of the bus."""
     default = BusSettings()
@@ -431,62 +406,6 @@ def _multicast(
         ttl=TTL_DEFAULT if ttl is None else ttl,
         loop=bool(loop),
     )
-
-
-def _resources(table: Table) -> tuple[list[Setting[Resource]], frozenset[int]]:
-    """Return the resources, and which of them are tables: these name no file to read."""
-    resources: list[Setting[Resource]] = []
-    as_tables: set[int] = set()
-    for index, item in enumerate(table.items("resources")):
-        place = table.at("resources", index)
-        resource: Resource | None = None
-        if isinstance(item, dict):
-            resource = _resource_table(table.element("resources", index, item))
-        elif isinstance(item, str):
-            try:
-                resource = parse_resource(item, partial(table.report.warning, place))
-                if (why := unusable_text(item)) is not None or " " in item:
-                    table.report.error(place, f"{why or 'blanks in a resource'}; none are allowed")
-            except BadValueError as error:
-                table.report.error(place, str(error))
-        else:
-            table.refuse("resources", item, 'text such as "IPaddr::192.168.7.110/24"', index)
-        if resource is not None:
-            if isinstance(item, dict):
-                as_tables.add(len(resources))
-            resources.append(Setting(value=resource, place=place))
-    return resources, frozenset(as_tables)
-
-
-def _resource_table(table: Table) -> Resource | None:
-    if table.has("script"):
-        script = table.text("script", script_name)
-        arguments = tuple(table.texts("arguments", str))
-        table.close()
-        return ScriptResource(script=script, arguments=arguments) if script else None
-    if table.has("services"):
-        file = table.text("services", str)
-        table.close()
-        return CheckedServicesResource(file=file) if file else None
-    if table.has("saved_rules"):
-        rules = table.text("saved_rules", str)
-        table.close()
-        return SavedRulesResource(file=rules or None)
-    written = table.required("address", table.text("address", _address_and_prefix))
-    broadcast = table.text("broadcast", ipv4)
-    nic = table.text("interface", interface)
-    table.close()
-    if written is None:
-        return None
-    address, length = written
-    return AddressResource(address=address, prefix_len=length, broadcast=broadcast, interface=nic)
-
-
-def _address_and_prefix(text: str) -> tuple[str, int]:
-    address, slash, length = text.partition("/")
-    if not slash:
-        raise bad(text, "an address with its prefix length, such as 192.168.7.110/24")
-    return ipv4(address), prefix_len(length)
 
 
 def _suspects(text: str) -> Iterator[tuple[int, str]]:

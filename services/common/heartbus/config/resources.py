@@ -19,16 +19,19 @@ from heartbus.model import (
     SavedRulesResource,
     ScriptResource,
 )
+from heartbus.model_addresses import LABEL_CHARS_MAX
 from heartbus.resource_programs import BUILT_IN
 
 ADDRESS_SCRIPTS: Final = ("IPaddr", "IPaddr2")
 LDIRECTORD_FILE_DEFAULT: Final = "ldirectord.cf"
 PREFIX_LEN_DEFAULT: Final = 32
+PREFIX_LEN6_MAX: Final = 128
 
 Say = Callable[[str], None]
 """Takes a warning about the resource that is being read."""
 
 _BARE_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
+_LABEL = re.compile(r"[^\s/\x00-\x1f\x7f]+")
 _DELAY = re.compile(r"([0-2]?\d{1,3}|3[0-5]\d\d|3600)(\.\d{1,3})?", re.ASCII)
 _SYNCID = re.compile(r"\d{1,3}", re.ASCII)
 _SERVICE = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
@@ -43,9 +46,11 @@ def parse_resource(text: str, say: Say) -> Resource:
         BadValueError: it is none; the text says why and what is allowed.
 
     """
+    if _is_bare_ipv6(text):
+        return _address6(text, say)
     script, colons, rest = text.partition("::")
-    if script == "IPv6addr":
-        return _address6(rest)
+    if script == "IPv6addr" or (script in ADDRESS_SCRIPTS and _is_ipv6(rest.partition("/")[0])):
+        return _address6(rest, say)
     arguments = rest.split("::") if colons else []
     if _BARE_ADDRESS.match(text):
         return _address(text, say)
@@ -79,8 +84,6 @@ def _address(text: str, say: Say) -> AddressResource:
     address, *parts = text.split("/")
     if not address:
         raise BadValueError("an address is missing; allowed is IPaddr::192.168.7.110/24")
-    if ":" in address:
-        raise BadValueError(f"{shown(address)}: IPv6 addresses are not held by this version")
     canonical = ipv4(address)
     if not parts:
         # Heartbeat takes mask and interface from the route when it starts. The interface is still
@@ -93,29 +96,69 @@ def _address(text: str, say: Say) -> AddressResource:
         return AddressResource(address=canonical, prefix_len=length)
     length = prefix_len(parts[0])
     nic: str | None = None
+    label: str | None = None
     broadcast: str | None = None
     rest = parts[1:]
     if rest and not rest[0][:1].isdecimal():
-        nic = _nic(rest.pop(0), say)
+        alias = rest.pop(0)
+        nic = interface(alias.partition(":")[0])
+        label = label_of(alias) if ":" in alias else None
     if rest:
         broadcast = ipv4(rest.pop(0))
     if rest:
         raise bad(text, "address/prefix, then an interface, then a broadcast address")
-    return AddressResource(address=canonical, prefix_len=length, broadcast=broadcast, interface=nic)
+    return AddressResource(
+        address=canonical, prefix_len=length, broadcast=broadcast, interface=nic, label=label
+    )
 
 
-def _address6(text: str) -> AddressResource:
+def _address6(text: str, say: Say) -> AddressResource:
     """Return ``address[/prefix[/nic]]`` of IPv6addr; ``::`` in it is part of the address."""
     address, *parts = text.split("/")
     if len(parts) > 2:
         raise bad(text, "IPv6addr::address/prefix/interface")
-    try:
-        canonical = str(IPv6Address(address))
-    except ValueError:
-        raise bad(address, "an IPv6 address such as 2001:db8::110") from None
-    length = integer(parts[0], 1, 128) if parts else 128
+    if not _is_ipv6(address):
+        raise bad(address, "an IPv6 address such as 2001:db8::110")
+    canonical = ip(address)
+    if parts:
+        length = prefix_of(canonical, parts[0])
+    else:
+        length = PREFIX_LEN6_MAX
+        say(
+            f"no prefix length after {canonical}: here it is /{length}, which adds no route; write"
+            f" {canonical}/64 to say it"
+        )
     nic = interface(parts[1]) if len(parts) > 1 else None
     return AddressResource(address=canonical, prefix_len=length, interface=nic)
+
+
+def prefix_of(address: str, text: str) -> int:
+    """Return the prefix length of an address: a number, of IPv4 a dotted quad too."""
+    return integer(text, 1, PREFIX_LEN6_MAX) if ":" in address else prefix_len(text)
+
+
+def label_of(text: str) -> str:
+    """Return the label of an address, the name of an alias: ``eth0:1``."""
+    if len(text) <= LABEL_CHARS_MAX and _LABEL.fullmatch(text) and not text.endswith(":"):
+        return text
+    raise bad(text, f"a label such as eth0:1, at most {LABEL_CHARS_MAX} characters")
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
+
+
+def _is_bare_ipv6(text: str) -> bool:
+    """Whether this is an address of IPv6 and no script: ``fe::1`` could be a script ``fe``.
+
+    An address has a prefix length after it, or a colon that is not part of a pair.
+    """
+    address, slash, rest = text.partition("/")
+    single = ":" in address.replace("::", "")
+    return _is_ipv6(address) and (single or (bool(slash) and rest[:1].isdecimal()))
 
 
 def _built_in(resource: ScriptResource) -> None:
@@ -151,10 +194,3 @@ def _built_in(resource: ScriptResource) -> None:
                 allowed = "Xinetd::service, the name of a file of /etc/xinetd.d"
     if allowed is not None:
         raise bad(resource.name, allowed)
-
-
-def _nic(text: str, say: Say) -> str:
-    name, colon, label = text.partition(":")
-    if colon:
-        say(f"the label {shown(label)} of {shown(name)} is left out; addresses need none")
-    return interface(name)

@@ -15,6 +15,8 @@ from heartbus.config.show_checks import check_in_words
 from heartbus.model import (
     PLAIN_TUNNEL,
     AddressResource,
+    AnnounceForm,
+    AnnounceSettings,
     CheckedServicesResource,
     Cluster,
     Fence,
@@ -103,13 +105,7 @@ def _text(cluster: Cluster) -> Iterator[str]:
     yield "Virtual IPs"
     vip = cluster.vip
     yield _row("  lifetime", f"{vip.lifetime_s} s, refreshed every {vip.refresh_s:g} s")
-    again = (
-        f"again every {vip.announce_refresh_s:g} s" if vip.announce_refresh_s else "then no more"
-    )
-    yield _row(
-        "  announced",
-        f"{vip.announce_count} times, {vip.announce_spacing_s:g} s apart, {again}",
-    )
+    yield _row("  announced", _announced(vip.announce))
     yield _row("  scripts", f"{vip.script_timeout_s:g} s at most, from {cluster.resource_path[0]}")
     for directory in cluster.resource_path[1:]:
         yield _row("", f"then {directory}")
@@ -124,6 +120,8 @@ def _text(cluster: Cluster) -> Iterator[str]:
         yield ""
         yield f"Group {group.name}"
         yield _row("  preferred", group.preferred)
+        if group.announce is not None:
+            yield _row("  announced", _announced(group.announce))
         for number, resource in enumerate(group.resources, 1):
             yield f"  {number}. {_resource(resource)}"
     for service in cluster.virtual_services:
@@ -187,6 +185,21 @@ def _membership(membership: Membership) -> Iterator[str]:
     yield from _rows("  programs", clients)
     if membership.realtime:
         yield _row("  real time", f"SCHED_RR, priority {membership.rtprio}, memory locked")
+
+
+def _announced(settings: AnnounceSettings) -> str:
+    """Return when frames are sent, in words."""
+    spacing = f"{settings.spacing_s:g} s apart"
+    if settings.spacing_ipv6_s is not None:
+        spacing += f" (IPv6 {settings.spacing_ipv6_s:g} s)"
+    words = [f"{settings.burst} times, {spacing}"]
+    if settings.again_s:
+        words.append(f"once more after {settings.again_s:g} s")
+    if settings.refresh_s:
+        words.append(f"then {settings.refresh_burst} every {settings.refresh_s:g} s")
+    if settings.form is not AnnounceForm.BOTH:
+        words.append(f"ARP as {settings.form} only")
+    return ", ".join(words)
 
 
 def _watching(resources: ResourceSettings) -> Iterator[str]:
@@ -255,6 +268,10 @@ def _resource(resource: Resource) -> str:
             if resource.broadcast is not None:
                 parts.append(f"broadcast {resource.broadcast}")
             parts.append(f"on {resource.interface or 'the interface of the route'}")
+            if resource.label is not None:
+                parts.append(f"as {resource.label}")
+            if resource.source:
+                parts.append("source of own connections")
             return " ".join(parts)
         case ScriptResource():
             return " ".join((f"script {resource.script}", *resource.arguments))

@@ -36,6 +36,12 @@ class SyncGroups:
                     f"{shown(group.preferred)}, but the other groups of {shown(group.name)} prefer"
                     f" {first.preferred}; groups that move together prefer one director",
                 )
+            if first.announce != group.announce:
+                report.error(
+                    place,
+                    f"announce is another than that of the other groups of {shown(group.name)};"
+                    " groups that move together are announced in one way",
+                )
         else:
             at = len(groups)
             groups.append(Setting(value=group, place=place))

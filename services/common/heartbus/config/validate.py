@@ -7,7 +7,6 @@ of them is tested here.
 from __future__ import annotations
 
 import functools
-import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -16,6 +15,7 @@ from heartbus.config.authkeys import KEY_ID_MAX
 from heartbus.config.diagnostics import Diagnostic
 from heartbus.config.ha_cf import BAUD_RATES
 from heartbus.config.report import Place, Places, Report, closest, dotted, shown, word
+from heartbus.config.validate_addresses import address_rules, vip_rules
 from heartbus.config.validate_checks import check_rules
 from heartbus.config.validate_ipvs import ipvs_rules, sync_rules
 from heartbus.config.validate_resources import resource_rules
@@ -37,9 +37,6 @@ LEASE_KEEPALIVES_MIN: Final = 4
 """A majority renews a lease with every heartbeat and its echo: two may be lost or late."""
 VOTERS_MAX: Final = 16
 """A heartbeat names the newest heartbeat of each other voter."""
-REFRESHES_PER_LIFETIME: Final = 2
-"""An address must survive one lost refresh."""
-
 PING_MEMBERS_MAX: Final = 128
 """All of them are asked every 0.2 s at worst; and their number must fit in a heartbeat."""
 
@@ -285,16 +282,6 @@ def _guards(cluster: Cluster, places: Places, report: Report) -> None:
         report.note(places.at("membership", "rtprio"), "without effect: realtime is off")
 
 
-def _vip(cluster: Cluster, places: Places, report: Report) -> None:
-    vip = cluster.vip
-    if vip.refresh_s * REFRESHES_PER_LIFETIME > vip.lifetime_s:
-        report.error(
-            places.at("vip", "refresh"),
-            f"{vip.refresh_s:g} s is too long for a lifetime of {vip.lifetime_s} s; allowed is"
-            f" {vip.lifetime_s / REFRESHES_PER_LIFETIME:g} s or less",
-        )
-
-
 def _groups(cluster: Cluster, places: Places, report: Report) -> None:
     first_of: dict[str, int] = {}
     holders: dict[str, str] = {}
@@ -327,7 +314,7 @@ def _groups(cluster: Cluster, places: Places, report: Report) -> None:
             if not isinstance(resource, AddressResource):
                 continue
             place = at("resources", position)
-            _address(resource, places, report, at=("groups", index, "resources", position))
+            address_rules(resource, places, report, at=("groups", index, "resources", position))
             if (holder := holders.get(resource.address)) is not None:
                 report.error(
                     place,
@@ -339,33 +326,6 @@ def _groups(cluster: Cluster, places: Places, report: Report) -> None:
 
 def _is_group_name(name: str) -> bool:
     return 0 < len(name) <= GROUP_NAME_CHARS_MAX and name.isprintable() and " " not in name
-
-
-def _address(
-    resource: AddressResource, places: Places, report: Report, *, at: tuple[str | int, ...]
-) -> None:
-    place = places.at(*at)
-    if not _is_ipv4(resource.address):
-        report.error(
-            place,
-            f"{shown(resource.address)} cannot be held; allowed is an IPv4 address"
-            " (IPv6 is not served by this version)",
-        )
-        return
-    if not 1 <= resource.prefix_len <= 32:
-        report.error(place, f"/{resource.prefix_len} is no prefix length; allowed is 1 to 32")
-        return
-    network = ipaddress.IPv4Network((resource.address, resource.prefix_len), strict=False)
-    if resource.broadcast is None:
-        return
-    if not _is_ipv4(resource.broadcast):
-        report.error(place, f"{shown(resource.broadcast)} is no IPv4 broadcast address")
-    elif ipaddress.IPv4Address(resource.broadcast) not in network:
-        report.warning(
-            place,
-            f"the broadcast address {resource.broadcast} is not in {network};"
-            f" {network.broadcast_address} would be usual",
-        )
 
 
 def _services(cluster: Cluster, places: Places, report: Report) -> None:
@@ -416,14 +376,6 @@ def _held(
     )
 
 
-def _is_ipv4(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True
-
-
 RULES: Final[dict[str, Rule]] = {
     "directors": _directors,
     "timers": _timers,
@@ -434,7 +386,7 @@ RULES: Final[dict[str, Rule]] = {
     "lines": _lines,
     "keys": _keys,
     "guards": _guards,
-    "vip": _vip,
+    "vip": vip_rules,
     "resources": resource_rules,
     "groups": _groups,
     "services": _services,
