@@ -35,6 +35,9 @@ from heartbus.model_ipvs import TransportProtocol as TransportProtocol
 from heartbus.model_ipvs import Tunnel as Tunnel
 from heartbus.model_ipvs import TunnelChecksum as TunnelChecksum
 from heartbus.model_ipvs import TunnelType as TunnelType
+from heartbus.model_policy import DEFAULT_POLICY as DEFAULT_POLICY
+from heartbus.model_policy import ServicePolicy as ServicePolicy
+from heartbus.model_policy import StartPolicy as StartPolicy
 from heartbus.model_reload import ReloadSettings as ReloadSettings
 from heartbus.model_resources import STOP_TIMEOUTS_MAX as STOP_TIMEOUTS_MAX
 from heartbus.model_resources import Hook as Hook
@@ -110,8 +113,8 @@ class VirtualService:
     scheduled by itself. ``persistence_timeout_s`` None is no persistence; ``persistence_netmask``
     is the prefix length of the client address that counts as one client, ``persistence_engine``
     what else does. ``quiescent``: a failed real server keeps its entry with weight 0 instead of
-    leaving the table. ``group`` names the resource group that this service belongs to
-    (ldirectord::NAME in haresources), None if it belongs to no group.
+    leaving the table. ``policy``: its quorum, start and stop. ``group`` names the resource group
+    that it belongs to (ldirectord::NAME in haresources), None if it belongs to no group.
     """
 
     protocol: TransportProtocol
@@ -127,6 +130,7 @@ class VirtualService:
     persistence_timeout_s: int | None = None
     persistence_netmask: int | None = None
     persistence_engine: PersistenceEngine | None = None
+    policy: ServicePolicy = DEFAULT_POLICY
     group: str | None = None
 
     @property

@@ -167,7 +167,8 @@ class _Writer:
     def virtual_service(self, service: VirtualService) -> Document:
         """Return one of [[virtual_services]]: a firewall mark has a family and no address."""
         ipv6 = ":" in service.endpoint.address
-        result = self.fields(service, leave_out=("endpoint",) if service.fwmark else ())
+        apart = ("endpoint", "policy") if service.fwmark else ("policy",)
+        result = self.fields(service, leave_out=apart) | self.fields(service.policy)
         if service.fwmark and (ipv6 or self._whole):
             result["family"] = "ipv6" if ipv6 else "ipv4"
         if ipv6 and service.persistence_netmask is not None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from heartbus.config.ipvsadm_rules import ANY_IPV4, ANY_IPV6, scheduler
 from heartbus.config.keepalived_blocks import Block
+from heartbus.config.keepalived_policy import POLICY_STATEMENTS, policy_statement
 from heartbus.config.report import Report, shown, word
 from heartbus.config.values import (
     BadValueError,
@@ -24,6 +25,7 @@ from heartbus.config.values import (
     positive_time,
 )
 from heartbus.model import (
+    DEFAULT_POLICY,
     Check,
     CheckService,
     CheckType,
@@ -150,6 +152,7 @@ class _Draft:
         self.rise = 1
         self.virtualhost: str | None = None
         self.quiescent: set[bool] = set()
+        self.policy = DEFAULT_POLICY
         self.check: Check | None = None
 
     def set(self, **fields: object) -> None:
@@ -176,6 +179,7 @@ def _service(block: Block, endpoint: Endpoint, fwmark: int, report: Report) -> V
         draft.service,
         real_servers=tuple(servers),
         quiescent=draft.quiescent == {True},
+        policy=draft.policy,
         check=replace(
             draft.check or Check(type=CheckType.ON, service=CheckService.NONE),
             interval_s=draft.interval_s,
@@ -214,8 +218,8 @@ def _statement(draft: _Draft, line: Block, report: Report) -> None:
         case "sorry_server":
             if (endpoint := _endpoint(line, draft, report)) is not None:
                 draft.set(sorry_server=SorryServer(endpoint=endpoint, forwarding=draft.method))
-        case "alpha" | "omega":
-            report.note(line.place, "as it always is here: no traffic before the first good check")
+        case name if name in POLICY_STATEMENTS:
+            draft.policy = policy_statement(draft.policy, line, report)
         case "retry":
             if isinstance(
                 read := value(line, partial(integer, low=0, high=RETRY_MAX), report), int

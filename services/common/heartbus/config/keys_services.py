@@ -10,6 +10,7 @@ from typing import Final
 from heartbus.config.keys import CLUSTER_KEYS, Form, Key
 from heartbus.config.keys_addresses import ADDRESS_KEYS
 from heartbus.config.keys_ipvs import IPVS_KEYS
+from heartbus.config.keys_policy import POLICY_KEYS
 from heartbus.config.keys_resources import RESOURCE_KEYS
 from heartbus.config.native_checks import ATTEMPTS_MAX, PROXY_VERSIONS, RESULTS_MAX
 from heartbus.model import (
@@ -151,6 +152,7 @@ SERVICE_KEYS: Final = (
         "The resource group that holds its address.",
         "none: served on every director",
     ),
+    *POLICY_KEYS,
     _key(
         f"{_V}.fallback",
         Form.TABLE,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from heartbus.config.ipvsadm_rules import scheduler
+from heartbus.config.native_policy import shell_command
 from heartbus.config.report import Place, Setting, closest, shown
 from heartbus.config.values import (
     BadValueError,
@@ -120,6 +121,9 @@ class Settings:
     fallback: Setting[Fallback] | None = None
     fallback6: Setting[Fallback] | None = None
     quiescent: Setting[bool] | None = None
+    readdquiescent: Setting[bool] | None = None
+    cleanstop: Setting[bool] | None = None
+    fallbackcommand: Setting[tuple[str, ...]] | None = None
     autoreload: Setting[bool] | None = None
     callback: Setting[str] | None = None
     fork: Setting[bool] | None = None
@@ -364,8 +368,25 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         Directive(name="failurecount", where=Where.BOTH, value=count, sets="failurecount"),
         Directive(name="fallback", where=Where.BOTH, value=_fallback, sets="fallback"),
         Directive(name="fallback6", where=Where.BOTH, value=_fallback, sets="fallback6"),
+        Directive(
+            name="fallbackcommand",
+            where=Where.BOTH,
+            value=shell_command,
+            sets="fallbackcommand",
+            quotes=Quotes.OPTIONAL,
+            whole=True,
+        ),
         Directive(name="quiescent", where=Where.BOTH, value=yes_no, sets="quiescent"),
         Directive(name="autoreload", where=Where.GLOBAL, value=yes_no, sets="autoreload"),
+        Directive(
+            name="readdquiescent",
+            where=Where.GLOBAL,
+            value=yes_no,
+            sets="readdquiescent",
+            note="with either value a server is added with weight 0, or not at all, before its"
+            " first check passed (that is yes)",
+        ),
+        Directive(name="cleanstop", where=Where.BOTH, value=yes_no, sets="cleanstop"),
         Directive(
             name="callback",
             where=Where.GLOBAL,
@@ -468,18 +489,15 @@ DIRECTIVES: Final[dict[str, Directive]] = {
 }
 
 UNUSED: Final[dict[str, tuple[Where, str]]] = {
-    "cleanstop": (Where.BOTH, "stopping leaves the table as it is"),
     "comment": (Where.VIRTUAL, "only used in mails"),
     "connecttimeout": (Where.BOTH, "nor by ldirectord of 2003; checktimeout is what counts"),
     "emailalert": (Where.BOTH, "no mails yet"),
     "emailalertfreq": (Where.BOTH, "no mails yet"),
     "emailalertfrom": (Where.GLOBAL, "no mails yet"),
     "emailalertstatus": (Where.BOTH, "no mails yet"),
-    "fallbackcommand": (Where.BOTH, "subscribe to virtualservice.down instead"),
     "load": (Where.VIRTUAL, "nor by ldirectord"),
     "logfile": (Where.GLOBAL, "logs go to standard error"),
     "monitorfile": (Where.VIRTUAL, "subscribe to realserver.> instead"),
-    "readdquiescent": (Where.GLOBAL, "servers are never added before their first check passed"),
     "servicename": (Where.VIRTUAL, "only used in mails"),
     "sitename": (Where.VIRTUAL, "nor by ldirectord since 2003"),
     "smtp": (Where.BOTH, "no mails yet"),

@@ -24,6 +24,7 @@ from heartbus.model import (
     Endpoint,
     RealServer,
     Scheduler,
+    ServicePolicy,
     SorryServer,
     TransportProtocol,
     VirtualService,
@@ -116,6 +117,8 @@ def _parts(section: Section, service: VirtualService, defaults: Settings) -> dic
         (("persistent",), own.persistent_s),
         (("netmask",), own.netmask),
         (("quiescent",), own.quiescent or defaults.quiescent),
+        (("cleanstop",), own.cleanstop or defaults.cleanstop),
+        (("fallback_command",), own.fallbackcommand or defaults.fallbackcommand),
         (("fallback",), fallback),
         (("fallback", "address"), fallback),
         (("fallback", "method"), fallback),
@@ -167,7 +170,18 @@ def _service(
         quiescent=quiescent.value if quiescent else False,
         persistence_timeout_s=persistent_s,
         persistence_netmask=own.netmask.value if own.netmask and persistent_s else None,
+        policy=_policy(own, defaults),
         group=group,
+    )
+
+
+def _policy(own: Settings, defaults: Settings) -> ServicePolicy:
+    """Return what is written; the default of cleanstop is no here (docs/decisions/0028)."""
+    cleanstop = own.cleanstop or defaults.cleanstop
+    command = own.fallbackcommand or defaults.fallbackcommand
+    return ServicePolicy(
+        cleanstop=cleanstop.value if cleanstop else False,
+        fallback_command=command.value if command else (),
     )
 
 

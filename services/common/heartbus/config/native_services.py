@@ -11,6 +11,7 @@ from functools import partial
 from heartbus.config import native_checks
 from heartbus.config.ipvsadm_rules import ANY_IPV4, ANY_IPV6
 from heartbus.config.native_guards import Secrets
+from heartbus.config.native_policy import policy
 from heartbus.config.toml_table import Table
 from heartbus.config.values import bad, client_netmask, endpoint, endpoint_or_address
 from heartbus.model import (
@@ -56,6 +57,7 @@ def virtual_service(table: Table, secrets: Secrets) -> VirtualService | None:
     read = endpoint_or_address if fwmark else endpoint
     sorry_server = _sorry_server(table.table("fallback"), read) if table.has("fallback") else None
     table.peek("fallback")
+    settings = policy(table)
     group = table.text("group", str)
     servers = [_real_server(server, read) for server in table.tables("real_servers")]
     port = address.port if address is not None else 0
@@ -77,6 +79,7 @@ def virtual_service(table: Table, secrets: Secrets) -> VirtualService | None:
         persistence_timeout_s=persistent_s,
         persistence_netmask=mask,
         persistence_engine=engine,
+        policy=settings,
         group=group,
     )
 

@@ -6,6 +6,7 @@ Sans-I/O. Used by ``heartbus config show``.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -31,7 +32,9 @@ from heartbus.model import (
     SavedRulesResource,
     ScriptResource,
     SerialLink,
+    ServicePolicy,
     SorryServer,
+    StartPolicy,
     UnicastLink,
     VirtualService,
 )
@@ -245,6 +248,7 @@ def _service(service: VirtualService) -> Iterator[str]:
         yield _row("  persistent", f"{service.persistence_timeout_s} s for each /{length}{engine}")
     if service.sorry_server is not None:
         yield _row("  fallback", _sorry_server(service.sorry_server))
+    yield from _policy(service.policy)
     for server in service.real_servers:
         own = "" if server.tunnel == PLAIN_TUNNEL else f" tunnel {server.tunnel}"
         if server.upper_threshold:
@@ -255,6 +259,26 @@ def _service(service: VirtualService) -> Iterator[str]:
         if server.receive is not None:
             own += f" receive {server.receive!r}"
         yield f"  real {server.name:<25} {server.forwarding:<5} weight {server.weight}{own}"
+
+
+def _policy(policy: ServicePolicy) -> Iterator[str]:
+    """Show what is not at its default."""
+    if (policy.quorum, policy.hysteresis) != (1, 0):
+        lost = max(policy.quorum - policy.hysteresis, 1)
+        yield _row(
+            "  quorum",
+            f"gained at weight {policy.quorum + policy.hysteresis}, lost below weight {lost}",
+        )
+    if policy.start is not StartPolicy.KEEP:
+        yield _row("  before a check", f"{policy.start}")
+    if policy.cleanstop:
+        yield _row("  at a stop", "leaves the table")
+    for label, command in (
+        ("  fallback command", policy.fallback_command),
+        ("  at quorum", policy.quorum_up),
+        ("  without quorum", policy.quorum_down),
+    ):
+        yield from _rows(label, [shlex.join(command)] if command else [])
 
 
 def _sorry_server(server: SorryServer) -> str:

@@ -45,6 +45,7 @@ def ipvs_rules(service: VirtualService, index: int, places: Places, report: Repo
         _service_port(service, at("address"), report)
     _scheduling(service, at, report)
     _persistence(service, at, report)
+    _quorum(service, at, report)
     seen: set[Endpoint] = set()
     for position, real in enumerate(service.real_servers):
         own = functools.partial(at, "real_servers", position)
@@ -118,6 +119,24 @@ def _persistence(service: VirtualService, at: functools.partial[Place], report: 
         report.error(
             at("persistence_engine"),
             f"{service.persistence_engine} reads UDP packets only; allowed is protocol udp or fwm",
+        )
+
+
+def _quorum(service: VirtualService, at: functools.partial[Place], report: Report) -> None:
+    policy = service.policy
+    if policy.hysteresis and policy.hysteresis >= policy.quorum:
+        report.error(
+            at("hysteresis"),
+            f"{policy.hysteresis} is not below quorum ({policy.quorum}); allowed is 0 to"
+            f" {policy.quorum - 1}",
+        )
+    gained = policy.quorum + policy.hysteresis
+    whole = sum(real.weight for real in service.real_servers)
+    if gained > max(whole, 1):
+        report.warning(
+            at("quorum"),
+            f"it takes weight {gained}, and all real servers together have {whole}: it is lost"
+            " for ever, unless their checks raise the weights",
         )
 
 
