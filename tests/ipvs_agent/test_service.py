@@ -23,6 +23,7 @@ from heartbus.events import (
 from heartbus.log import logger
 from heartbus.model import Scheduler, VirtualService
 from heartbus.testing import ManualClock, MemoryBus, MemoryHub
+from heartbus_ipvs_agent.applying import EVENT_ACTIONS_MAX
 from heartbus_ipvs_agent.desired import service_key
 from heartbus_ipvs_agent.entries import (
     Action,
@@ -35,7 +36,6 @@ from heartbus_ipvs_agent.entries import (
 from heartbus_ipvs_agent.managed import FILE_NAME, ManagedServices
 from heartbus_ipvs_agent.override_file import OverrideFile
 from heartbus_ipvs_agent.service import (
-    EVENT_ACTIONS_MAX,
     LARGE_LOOK_PERIOD_S,
     LOOK_PERIOD_S,
     IpvsAgent,

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heartbus_ipvs_agent import wire
+from heartbus.events import Traffic
+from heartbus_ipvs_agent import nlmsg, traffic, wire
 from heartbus_ipvs_agent.entries import (
     SERVICE_ONE_PACKET,
     SERVICE_PERSISTENT,
@@ -295,4 +298,41 @@ def test_a_table_made_by_ipvsadm_is_read_from_the_dump_of_linux_6_1() -> None:
             ),
         }
     )
-    assert set(table.connections.values()) == {Connections(active=0, inactive=0)}
+    counted = {c._replace(traffic=b"") for c in table.connections.values()}
+    assert counted == {Connections(active=0, inactive=0)}
+    idle = Traffic(connections=0, packets_in=0, packets_out=0, bytes_in=0, bytes_out=0)
+    assert {traffic.decode(c.traffic) for c in table.connections.values()} == {idle}
+
+
+COUNTED = Traffic(
+    connections=1,
+    packets_in=2,
+    packets_out=3,
+    bytes_in=2**40,
+    bytes_out=5,
+    connections_per_s=6,
+    packets_in_per_s=7,
+    packets_out_per_s=8,
+    bytes_in_per_s=9,
+    bytes_out_per_s=10,
+)
+
+
+def test_counters_are_read_in_64_bits_with_their_padding_and_in_32_from_old_kernels() -> None:
+    values = dataclasses.astuple(COUNTED)
+    padded = b"".join(
+        nlmsg.attribute(11, b"") + nlmsg.attribute(kind, value.to_bytes(8, sys.byteorder))
+        for kind, value in enumerate(values, start=1)
+    )
+    assert traffic.decode(padded) == COUNTED
+    old = b"".join(
+        nlmsg.attribute(kind, (value % 2**32).to_bytes(4, sys.byteorder))
+        for kind, value in enumerate(values, start=1)
+    )
+    assert traffic.decode(old) == dataclasses.replace(COUNTED, bytes_in=0)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_of_counters_is_nothing_or_counters(garbage: bytes) -> None:
+    found = traffic.decode(garbage)
+    assert found is None or all(0 <= v < 2**64 for v in dataclasses.astuple(found))

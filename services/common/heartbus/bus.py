@@ -53,7 +53,8 @@ RECONNECT_WAIT_S: Final = 0.1
 
 ConnectionCallback = Callable[[bool], None]
 MessageCallback = Callable[[Any], Awaitable[None]]
-StateSource = Callable[[], State]
+StateSource = Callable[[], State | tuple[State, ...]]
+"""A snapshot; one that is too large for a message, as several, of which each says what it is of."""
 
 
 class Inbox:
@@ -416,10 +417,12 @@ class NatsBus:
         except asyncio.QueueFull:
             self.counters["unsent"] += 1
 
-    def _snapshot(self) -> Message | None:
+    def _snapshots(self) -> list[Message]:
         if self._state_source is None:
-            return None
-        return self._wrap(self._state_source(), cause=None, valid_for_s=STATE_VALID_S)
+            return []
+        found = self._state_source()
+        states = found if isinstance(found, tuple) else (found,)
+        return [self._wrap(state, cause=None, valid_for_s=STATE_VALID_S) for state in states]
 
     async def _send_outbox(self) -> None:
         while True:
@@ -434,8 +437,7 @@ class NatsBus:
             except TimeoutError:
                 pass
             self._state_wanted.clear()
-            snapshot = self._snapshot() if self._connected else None
-            if snapshot is not None:
+            for snapshot in self._snapshots() if self._connected else ():
                 self._enqueue(subjects.state(self._node, self._service), snapshot)
 
     async def _try_publish(self, subject: str, data: bytes, headers: dict[str, str] | None) -> bool:
@@ -482,8 +484,7 @@ class NatsBus:
         if not str(raw.reply).startswith("_INBOX."):
             self._drop("bad-reply-subject", raw.subject, str(raw.reply)[:64])
             return
-        snapshot = self._snapshot()
-        if snapshot is not None:
+        for snapshot in self._snapshots()[:1]:
             await self._try_publish(
                 raw.reply, codec.encode(snapshot), codec.headers(snapshot.envelope)
             )

@@ -50,6 +50,7 @@ from heartbus.states import TableRealServer as TableRealServer
 from heartbus.states import TableService as TableService
 from heartbus.states import TrackStatus as TrackStatus
 from heartbus.states import TrackView as TrackView
+from heartbus.states import Traffic as Traffic
 from heartbus.states import Verdict as Verdict
 from heartbus.states import VipState as VipState
 from heartbus.states import WatchdogView as WatchdogView
@@ -325,6 +326,31 @@ class VirtualServiceDown:
     virtual_service: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualServiceGained:
+    """Enough of a service is up on the sender: ``weight`` reached quorum + hysteresis.
+
+    Told of services with a quorum or with commands, by ipvs-agent, like ``virtualservice.lost``.
+    """
+
+    kind: ClassVar[str] = "virtualservice.gained"
+    virtual_service: str
+    weight: int
+    quorum: int
+    hysteresis: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualServiceLost:
+    """Too little of a service is up on the sender: the sorry server answers, if there is one."""
+
+    kind: ClassVar[str] = "virtualservice.lost"
+    virtual_service: str
+    weight: int
+    quorum: int
+    hysteresis: int
+
+
 # --- facts about the kernel table (ipvs-agent) ---------------------------------------------------
 
 
@@ -466,6 +492,8 @@ Event = (
     | RealServerWeight
     | VirtualServiceUp
     | VirtualServiceDown
+    | VirtualServiceGained
+    | VirtualServiceLost
     | IpvsChanged
     | IpvsRepaired
     | IpvsFailed

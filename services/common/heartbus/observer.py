@@ -20,6 +20,7 @@ from heartbus.events import (
     State,
     VipState,
 )
+from heartbus.table_pages import TablePages
 
 EVENT_SUBJECTS: Final = tuple(sorted({f"{c.kind.split('.')[0]}.*" for c in EVENT_CLASSES}))
 """Wildcards that match every event: ``node.*``, ``realserver.*``, …"""
@@ -38,12 +39,15 @@ class ClusterView:
 
     def __init__(self) -> None:
         self._states: dict[tuple[str, str], tuple[State, float]] = {}
+        self._tables: dict[str, TablePages] = {}
 
     def see(self, message: Message, *, now_s: float) -> None:
         """Remember a snapshot; events are ignored."""
         if isinstance(message.body, State):
             key = (message.envelope.node, message.body.kind)
             self._states[key] = (message.body, now_s)
+            if isinstance(message.body, IpvsState):
+                self._tables.setdefault(message.envelope.node, TablePages()).see(message.body)
 
     def nodes(self) -> tuple[str, ...]:
         """Return every director that is heard or spoken of, sorted."""
@@ -54,7 +58,10 @@ class ClusterView:
         return tuple(sorted(names))
 
     def state(self, node: str, state_class: type[S]) -> S | None:
-        """Return the newest snapshot of this class from a director, or None."""
+        """Return the newest snapshot of this class from a director, or None; a table as a whole."""
+        if state_class is IpvsState and node in self._tables:
+            table = self._tables[node].state
+            return table if isinstance(table, state_class) else None
         found = self._states.get((node, state_class.kind))
         return found[0] if found is not None and isinstance(found[0], state_class) else None
 
@@ -74,7 +81,13 @@ class ClusterView:
             and not director.witness
         }
         kinds = (MembershipState.kind, VipState.kind, CheckerState.kind, IpvsState.kind)
-        return bool(alive) and all((node, kind) in self._states for node in alive for kind in kinds)
+        heard = all((node, kind) in self._states for node in alive for kind in kinds)
+        return bool(alive) and heard and all(self._tables[node].is_complete for node in alive)
+
+    @property
+    def waits_for_pages(self) -> bool:
+        """Whether a large table is not heard whole yet."""
+        return not all(table.is_complete for table in self._tables.values())
 
 
 def all_subjects(*, states: bool) -> tuple[str, ...]:

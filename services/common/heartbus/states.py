@@ -324,6 +324,26 @@ class CheckerState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What the kernel has counted since the entry was made, and its estimate of the rates now.
+
+    ``out``: what came back through the director, so nothing with methods gate and ipip. The rates
+    are the kernel's, means over some seconds; with net.ipv4.vs.run_estimation 0 they are 0.
+    """
+
+    connections: int
+    packets_in: int
+    packets_out: int
+    bytes_in: int
+    bytes_out: int
+    connections_per_s: int = 0
+    packets_in_per_s: int = 0
+    packets_out_per_s: int = 0
+    bytes_in_per_s: int = 0
+    bytes_out_per_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableRealServer:
     """A real server entry as the kernel holds it.
 
@@ -339,22 +359,31 @@ class TableRealServer:
     persistent_connections: int = 0
     override: str = ""
     drained: bool = False
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableService:
-    """A virtual service entry as the kernel holds it."""
+    """A virtual service entry as the kernel holds it; ``lost``: too little of it is up.
+
+    One that is larger than a page stands on several, with some of its real servers on each.
+    """
 
     virtual_service: str
     scheduler: str
     real_servers: tuple[TableRealServer, ...]
+    lost: bool = False
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IpvsState:
     """Snapshot of ipvs-agent: the kernel's table of the services that heartbus manages.
 
-    ``sync``: which sync daemons run, ``master``, ``backup`` or both.
+    ``digest``: of the whole table. ``sync``: which sync daemons run, ``master``, ``backup`` or
+    both. A large table is told in ``pages``, each in a message of its own: those that changed
+    first, the others in turn. All of one ``edition`` together are the table; heartbus.table_pages
+    puts them together.
     """
 
     kind: ClassVar[str] = "state.ipvs-agent"
@@ -363,6 +392,9 @@ class IpvsState:
     repairs: int = 0
     failures: tuple[str, ...] = ()
     sync: tuple[str, ...] = ()
+    page: int = 0
+    pages: int = 1
+    edition: str = ""
 
 
 State = MembershipState | VipState | CheckerState | IpvsState

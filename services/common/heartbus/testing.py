@@ -16,6 +16,7 @@ from heartbus.events import (
     Envelope,
     Event,
     Message,
+    State,
 )
 
 
@@ -108,8 +109,9 @@ class MemoryBus:
     def publish_state(self) -> None:
         """Deliver the served state now."""
         if self._state_source is not None and self._connected:
-            message = self._wrap(self._state_source(), cause=None)
-            self._hub.deliver(subjects.state(self._node, self._service), message)
+            for state in _all(self._state_source()):
+                message = self._wrap(state, cause=None)
+                self._hub.deliver(subjects.state(self._node, self._service), message)
 
     def subscribe(self, subjects_: Iterable[str], inbox: Inbox) -> None:
         """Deliver messages on these subjects to ``inbox``."""
@@ -133,7 +135,7 @@ class MemoryBus:
             source = bus._state_source
             asked = (bus._node, bus._service) == (node, service)
             if asked and source is not None and bus.connected and self._connected:
-                return bus._wrap(source(), cause=None)
+                return bus._wrap(_all(source())[0], cause=None)
         return None
 
     def receive(self, subject: str, message: Message) -> None:
@@ -160,6 +162,10 @@ class MemoryBus:
             ),
             body=body,
         )
+
+
+def _all(found: State | tuple[State, ...]) -> tuple[State, ...]:
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _matches(pattern: str, subject: str) -> bool:

@@ -9,19 +9,22 @@ Sans-I/O. What a verdict means for the entry of a real server:
     unknown, no entry         no traffic: weight 0 if quiescent, else no entry
 
 A check of type ``on`` is always up. A check of type ``off`` never gives a verdict, so its servers
-stay unknown: nothing is activated, and what an operator added by hand stays.
+stay unknown: nothing is activated, and what an operator added by hand stays. With policy ``start``
+down, unknown is down; with ``start`` up it is up where the kernel does not have the service yet.
 
 What operators want comes before all of this: drained servers have weight 0 and stay, disabled ones
 have no entry.
 
 The sorry server is there while no real server of its service is given new connections, which
 includes real servers that are up with a configured weight of 0: somebody has to answer. Where only
-unknown entries carry weight, it stays as it is.
+unknown entries carry weight, it stays as it is. While a service is ``short`` of its quorum its
+sorry server gets all new connections: the real servers that are up stay, with weight 0, because
+their connections need the entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
@@ -35,6 +38,7 @@ from heartbus.model import (
     RealServer,
     RealServerName,
     SchedulerFlag,
+    StartPolicy,
     TransportProtocol,
     Tunnel,
     TunnelChecksum,
@@ -69,6 +73,7 @@ from heartbus_ipvs_agent.entries import (
     canonical_address,
     family_of,
 )
+from heartbus_ipvs_agent.quorum import Weights as LiveWeights
 
 Verdicts = Mapping[tuple[VirtualServiceName, RealServerName], Health]
 """The health last decided, by virtual service and real server; missing: unknown."""
@@ -90,6 +95,15 @@ _FORWARDING: Final = {
 }
 _ALWAYS: Final = {CheckType.ON: Health.UP, CheckType.OFF: Health.UNKNOWN}
 """The health of real servers that are not checked, whatever a verdict says."""
+_UNCHECKED: Final = {
+    (StartPolicy.KEEP, False): Health.UNKNOWN,
+    (StartPolicy.KEEP, True): Health.UNKNOWN,
+    (StartPolicy.DOWN, False): Health.DOWN,
+    (StartPolicy.DOWN, True): Health.DOWN,
+    (StartPolicy.UP, False): Health.UP,
+    (StartPolicy.UP, True): Health.UNKNOWN,
+}
+"""What an unknown real server counts as, by policy and by whether the kernel has the service."""
 _PROTOCOL: Final = {
     TransportProtocol.TCP: IPPROTO_TCP,
     TransportProtocol.UDP: IPPROTO_UDP,
@@ -125,6 +139,7 @@ def wanted_table(
     weights: Weights = MappingProxyType({}),
     overrides: Overrides = NO_OVERRIDES,
     cut: Collection[Server] = (),
+    short: Collection[VirtualServiceName] = (),
 ) -> Table:
     """Return the wanted entries of all configured services, in the order of configuration."""
     wanted = {}
@@ -137,6 +152,7 @@ def wanted_table(
             weights=weights,
             overrides=overrides,
             cut=cut,
+            short=short,
         )
     return Table(services=wanted)
 
@@ -149,24 +165,12 @@ def wanted_service(
     weights: Weights = MappingProxyType({}),
     overrides: Overrides = NO_OVERRIDES,
     cut: Collection[Server] = (),
+    short: Collection[VirtualServiceName] = (),
 ) -> ServiceEntry:
     """Return the wanted entry of one service; ``observed`` None: the kernel does not have it."""
-    there = observed.destinations if observed is not None else {}
     destinations: dict[DestinationKey, DestinationSettings] = {}
-    always = _ALWAYS.get(service.check.type)
     decided = adopted = False
-    for who, key, configured in _prepared(service):
-        health = always or verdicts.get(who, Health.UNKNOWN)
-        settings = _weighed(configured, weights.get(who)) if weights else configured
-        override = overrides.get(who) if overrides else None
-        if override is not None:
-            entry = _overridden(
-                override, settings, health, there.get(key), service.quiescent, cut=who in cut
-            )
-        elif health is Health.UP:
-            entry = settings
-        else:
-            entry = _not_up(settings, health, there.get(key), service.quiescent)
+    for key, entry, health in _real_servers(service, verdicts, observed, weights, overrides, cut):
         if entry is None:
             continue
         if key not in destinations or entry.weight > destinations[key].weight:
@@ -176,9 +180,65 @@ def wanted_service(
             decided |= health is not Health.UNKNOWN
             adopted |= health is Health.UNKNOWN
     sorry = sorry_server_key(service)
-    if sorry is not None and not decided and (not adopted or sorry in there):
-        destinations[sorry] = _sorry_settings(service)
+    if sorry is not None:
+        there = observed is not None and sorry in observed.destinations
+        if service.name in short:
+            for key, entry in destinations.items():
+                if entry.answers:
+                    destinations[key] = replace(entry, weight=0)
+            destinations[sorry] = _sorry_settings(service)
+        elif not decided and (not adopted or there):
+            destinations[sorry] = _sorry_settings(service)
     return ServiceEntry(settings=service_settings(service), destinations=destinations)
+
+
+def live_weights(
+    service: VirtualService,
+    *,
+    verdicts: Verdicts,
+    observed: ServiceEntry | None,
+    weights: Weights = MappingProxyType({}),
+    overrides: Overrides = NO_OVERRIDES,
+    cut: Collection[Server] = (),
+) -> LiveWeights:
+    """Return the weight of the real servers that are up, and of those that may come up yet."""
+    up: dict[DestinationKey, int] = {}
+    undecided = 0
+    for key, entry, health in _real_servers(service, verdicts, observed, weights, overrides, cut):
+        if entry is not None and entry.answers:
+            up[key] = max(up.get(key, 0), entry.weight)
+        elif health is Health.UNKNOWN:
+            undecided += 1
+    most = max((real.weight for real in service.real_servers), default=0)
+    return LiveWeights(up=sum(up.values()), undecided=undecided * most)
+
+
+def _real_servers(
+    service: VirtualService,
+    verdicts: Verdicts,
+    observed: ServiceEntry | None,
+    weights: Weights,
+    overrides: Overrides,
+    cut: Collection[Server],
+) -> Iterator[tuple[DestinationKey, DestinationSettings | None, Health]]:
+    """Yield key, wanted entry and health of each real server."""
+    there = observed.destinations if observed is not None else {}
+    always = _ALWAYS.get(service.check.type)
+    unchecked = _UNCHECKED[service.policy.start, bool(there)]
+    for who, key, configured in _prepared(service):
+        health = always or verdicts.get(who, Health.UNKNOWN)
+        assumed = unchecked if always is None and health is Health.UNKNOWN else health
+        settings = _weighed(configured, weights.get(who)) if weights else configured
+        override = overrides.get(who) if overrides else None
+        if override is not None:
+            entry = _overridden(
+                override, settings, assumed, there.get(key), service.quiescent, cut=who in cut
+            )
+        elif assumed is Health.UP:
+            entry = settings
+        else:
+            entry = _not_up(settings, assumed, there.get(key), service.quiescent)
+        yield key, entry, health
 
 
 def service_key(service: VirtualService) -> ServiceKey:
@@ -270,6 +330,11 @@ def _prepared(
             ],
         )
     return found.real_servers
+
+
+def real_server_names(service: VirtualService) -> dict[DestinationKey, RealServerName]:
+    """Return the name of each configured real server by what names it in the kernel."""
+    return {key: who[1] for who, key, _settings in _prepared(service)}
 
 
 def _configured(real: RealServer) -> DestinationSettings:

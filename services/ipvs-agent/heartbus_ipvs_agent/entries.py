@@ -115,12 +115,14 @@ class Connections(NamedTuple):
     """Counters of one destination at the time of the dump.
 
     ``inactive``: those that are closing, and all flows of UDP. ``persistent``: templates, one for
-    each client that comes back to this destination while its time runs.
+    each client that comes back to this destination while its time runs. ``traffic``: the kernel's
+    own bytes, which ``traffic`` reads when somebody wants to know.
     """
 
     active: int
     inactive: int
     persistent: int = 0
+    traffic: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,12 +171,17 @@ class ServiceEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The whole table. ``connections`` are counters: they do not make two tables different."""
+    """The whole table.
+
+    ``connections`` and ``traffic``, that of whole services in the kernel's own bytes, are counters:
+    they do not make two tables different.
+    """
 
     services: Mapping[ServiceKey, ServiceEntry] = field(default_factory=dict)
     connections: Mapping[tuple[ServiceKey, DestinationKey], Connections] = field(
         default_factory=dict, compare=False
     )
+    traffic: Mapping[ServiceKey, bytes] = field(default_factory=dict, compare=False)
 
     @property
     def destination_count(self) -> int:
@@ -273,10 +280,11 @@ class Draft:
         self._services = dict(table.services)
         self._own: dict[ServiceKey, dict[DestinationKey, DestinationSettings]] = {}
         self._connections = table.connections
+        self._traffic = table.traffic
 
     def table(self) -> Table:
         """Return the table as it is now. The draft must not be used any more."""
-        return Table(services=self._services, connections=self._connections)
+        return Table(services=self._services, connections=self._connections, traffic=self._traffic)
 
     def apply(self, action: Action) -> Refusal | None:
         """Carry out one action, or return why it changes nothing."""

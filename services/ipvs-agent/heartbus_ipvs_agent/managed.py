@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from heartbus_ipvs_agent.entries import Family, ServiceKey, canonical_address, family_of
+import structlog
+
+from heartbus_ipvs_agent.entries import Family, ServiceKey, Table, canonical_address, family_of
 
 FILE_NAME: Final = "ipvs-managed.json"
 SCHEMA: Final = 1
@@ -69,6 +71,47 @@ class ManagedServices:
                 f"{self._path}: cannot be written: {error.strerror}; virtual services that leave "
                 "the configuration will stay in the kernel"
             ) from error
+
+
+class ManagedBook:
+    """Which services are ours: those that are configured, and those that were and are still there.
+
+    ``obsolete``: the latter.
+    """
+
+    def __init__(self, file: ManagedServices, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._file = file
+        self._log = log
+        self._keys: frozenset[ServiceKey] = frozenset()
+        self.obsolete: frozenset[ServiceKey] = frozenset()
+
+    def start(self, keys: Iterable[ServiceKey]) -> None:
+        """Remember what was ours before; these are from now on."""
+        try:
+            self._keys = self._file.read()
+        except ManagedError as error:
+            self._log.warning("managed.unreadable", error=str(error))
+        self.use(keys)
+
+    def use(self, keys: Iterable[ServiceKey]) -> None:
+        """Write down that these are ours now, before any of them is added."""
+        ours = self.obsolete | self._keys
+        self._keys = frozenset(keys)
+        self.obsolete = ours - self._keys
+        self._write()
+
+    def looked(self, observed: Table) -> None:
+        """Cross out what is not there any more."""
+        still_there = self.obsolete.intersection(observed.services)
+        if still_there != self.obsolete:
+            self.obsolete = still_there
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            self._file.write(self.obsolete | self._keys)
+        except ManagedError as error:
+            self._log.warning("managed.unwritable", error=str(error))
 
 
 def _encode(services: Iterable[ServiceKey]) -> bytes:

@@ -1,8 +1,8 @@
 """heartbus-ipvs-agent: keeps the kernel's IPVS table as configuration and verdicts want it.
 
 When the bus is gone the table stays as it is and is still repaired; the last verdicts stand. A
-stop leaves the table as it is, so that connections go on while nobody looks after it; the next
-start adopts it. Nothing here ever flushes.
+stop leaves the table as it is, so that connections go on while nobody looks after it, but for
+services with ``cleanstop``; the next start adopts it. Nothing here ever flushes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ from heartbus import subjects
 from heartbus.bus import Bus, Inbox
 from heartbus.events import (
     CheckerState,
-    IpvsChanged,
     IpvsDigests,
-    IpvsFailed,
     IpvsOverrides,
-    IpvsRepaired,
     IpvsState,
     IpvsWithheld,
     Message,
@@ -31,19 +28,21 @@ from heartbus.events import (
     RealServerWeight,
     VipState,
 )
-from heartbus.model import Cluster, RealServerName, VirtualServiceName
+from heartbus.model import Cluster, RealServerName, VirtualService, VirtualServiceName
 from heartbus.runner import Context
 from heartbus_ipvs_agent.agreement import Agreement
-from heartbus_ipvs_agent.desired import service_key, wanted_service, wanted_table
-from heartbus_ipvs_agent.entries import Action, ServiceKey, Table, carried_out
-from heartbus_ipvs_agent.failures import Failure, FailureBook
-from heartbus_ipvs_agent.managed import ManagedError, ManagedServices
+from heartbus_ipvs_agent.applying import Applier
+from heartbus_ipvs_agent.desired import live_weights, service_key, wanted_service
+from heartbus_ipvs_agent.entries import Action, RemoveService, ServiceEntry, Table
+from heartbus_ipvs_agent.managed import ManagedBook, ManagedServices
 from heartbus_ipvs_agent.operators import TELL_PERIOD_S, Operators
 from heartbus_ipvs_agent.override_file import OverrideFile
+from heartbus_ipvs_agent.paging import Pages
 from heartbus_ipvs_agent.plan import plan, plan_service
 from heartbus_ipvs_agent.roles import Roles
-from heartbus_ipvs_agent.snapshot import service_digests, table_state
-from heartbus_ipvs_agent.table import IpvsTable, TableError, open_kernel_table
+from heartbus_ipvs_agent.snapshot import Digests, Remarks, table_services, whole_digest
+from heartbus_ipvs_agent.standing import Standings
+from heartbus_ipvs_agent.table import IpvsTable, open_kernel_table
 from heartbus_ipvs_agent.verdicts import VerdictBook, VerdictChange
 from heartbus_ipvs_agent.whole import KernelWhole, Whole
 
@@ -56,21 +55,16 @@ LARGE_LOOK_PERIOD_S: Final = 5.0
 SMALL_TABLE_DESTINATIONS: Final = 500
 """Up to this size the table, and with it the connection counters, is read every second."""
 
-WITHHELD: Final = "down for us alone, and too much left within a minute: it stays"
+PROBLEMS_MAX: Final = 100
+"""Told in one snapshot; of more, the first ones and how many there are."""
 
-EVENT_ACTIONS_MAX: Final = 200
-"""Actions listed in one event; of more, the first ones and how many there were."""
+WITHHELD: Final = "down for us alone, and too much left within a minute: it stays"
 
 Inbound = CheckerState | RealServerUp | RealServerDown | RealServerWeight
 
 
 class IpvsAgent:
-    """The agent's state between two looks at the kernel; ``clock`` is monotonic seconds.
-
-    ``_known`` is the table as we last saw or changed it. A verdict is acted upon with it alone,
-    without reading the kernel first, because that is what takes time; each look puts it right.
-    None: the next action begins with a look.
-    """
+    """The agent's state between two looks at the kernel; ``clock`` is monotonic seconds."""
 
     def __init__(
         self,
@@ -87,12 +81,11 @@ class IpvsAgent:
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._bus = bus
-        self._table = table
-        self._managed_file = managed
         self._clock = clock
-        self._log = log
         self._services = {s.name: s for s in cluster.virtual_services}
-        self._keys = [service_key(s) for s in cluster.virtual_services]
+        self._applier = Applier(table=table, bus=bus, clock=clock, log=log)
+        self._managed = ManagedBook(managed, log)
+        self.standings = Standings(cluster.virtual_services, node=node, bus=bus, log=log)
         self._verdicts = VerdictBook(
             cluster.virtual_services,
             node=node,
@@ -114,13 +107,8 @@ class IpvsAgent:
             settings=cluster.ipvs, groups=[g.name for g in cluster.groups], whole=whole, bus=bus
         )
         self._agreement = Agreement()
-        self._failures = FailureBook()
-        self._obsolete: frozenset[ServiceKey] = frozenset()
-        self._known: Table | None = None
-        self._seen = Table()
-        self._repairs = 0
-        self._trouble: str | None = None
-        self._state: IpvsState | None = None
+        self._pages = Pages(cluster.virtual_services)
+        self._digest_book = Digests()
         self.inbox = Inbox()
 
     def start(self) -> None:
@@ -138,12 +126,8 @@ class IpvsAgent:
             self.inbox,
         )
         self._bus.on_connection(self._bus_changed)
-        self._bus.serve_state(self.state)
-        try:
-            self._obsolete = self._managed_file.read().difference(self._keys)
-        except ManagedError as error:
-            self._log.warning("managed.unreadable", error=str(error))
-        self._write_managed()
+        self._bus.serve_state(self.states)
+        self._managed.start(service_key(s) for s in self._services.values())
         self._operators.start()
         self._roles.start()
         self.look()
@@ -160,13 +144,12 @@ class IpvsAgent:
         services = {s.name: s for s in read.virtual_services}
         if services == self._services:
             return
-        ours = self._obsolete.union(self._keys)
         self._services = services
-        self._keys = [service_key(s) for s in read.virtual_services]
-        self._obsolete = ours.difference(self._keys)
         self._verdicts.use(read.virtual_services)
         self._operators.use(read.virtual_services)
-        self._write_managed()
+        self.standings.use(read.virtual_services)
+        self._pages = Pages(read.virtual_services)
+        self._managed.use(service_key(s) for s in read.virtual_services)
         self.look()
         self._bus.publish_state()
 
@@ -190,69 +173,78 @@ class IpvsAgent:
 
     def look(self, *, cause: str | None = None) -> None:
         """Read the whole table and repair what is not as wanted."""
-        try:
-            observed = self._table.dump()
-        except TableError as error:
-            self._failed("ipvs.unreadable", error)
+        before = self._applier.known
+        observed = self._applier.read()
+        if observed is None:
             return
         # Losses that were withheld may be due by now; what follows acts on them.
         self._verdicts.reconsidered(now_s=self._clock())
         self._tell_withheld()
-        known, self._known, self._seen = self._known, observed, observed
-        wanted = wanted_table(
-            self._services.values(),
-            verdicts=self._verdicts.decided,
-            observed=observed,
-            weights=self._verdicts.weights,
-            overrides=self._operators.book.effective,
-            cut=self._operators.cut,
+        wanted = Table(
+            services={
+                (key := service_key(s)): self._wanted(s, observed.services.get(key), cause=cause)
+                for s in self._services.values()
+            }
         )
-        actions = plan(wanted=wanted, observed=observed, obsolete=self._obsolete)
-        due = self._failures.due(actions, now_s=self._clock())
-        drifted = frozenset[ServiceKey]()
-        if known is not None:
-            entries = known.services
-            drifted = frozenset(
-                a.service for a in due if entries.get(a.service) != observed.services.get(a.service)
-            )
-        failures = self._carry_out(due, cause=cause, drifted=drifted)
-        if failures is not None:
-            self._trouble = None
-            self._tell(failures)
-        self._cross_out_obsolete(observed)
-        self._state = None
+        actions = plan(wanted=wanted, observed=observed, obsolete=self._managed.obsolete)
+        changed = self._applier.settle(actions, before=before, cause=cause)
+        touched = {action.service for action in actions}
+        self._pages.changed(s.name for s in self._services.values() if service_key(s) in touched)
+        self._managed.looked(observed)
         self._operators.looked(observed)
         self._roles.look()
-        if due:
+        if changed:
             self._bus.publish_state()
+
+    def stop(self) -> None:
+        """Take the services out of the table that are to leave it at a stop."""
+        leaving = [s for s in self._services.values() if s.policy.cleanstop]
+        observed = self._applier.read() if leaving else None
+        if observed is None:
+            return
+        there = [s for s in leaving if service_key(s) in observed.services]
+        self._applier.change([RemoveService(service=service_key(s)) for s in there], cause=None)
+        for service in there:
+            self.standings.stopped(service)
 
     @property
     def look_period_s(self) -> float:
         """How long until the next look."""
-        small = self._seen.destination_count <= SMALL_TABLE_DESTINATIONS
+        small = self._applier.seen.destination_count <= SMALL_TABLE_DESTINATIONS
         return LOOK_PERIOD_S if small else LARGE_LOOK_PERIOD_S
 
     def state(self) -> IpvsState:
-        """Return the snapshot of the services that we manage."""
-        if self._state is None:
-            troubles = () if self._trouble is None else (self._trouble,)
-            withheld = [f"{service} {real}: {WITHHELD}" for service, real in sorted(self._withheld)]
-            self._state = table_state(
-                self._services.values(),
-                self._seen,
-                repairs=self._repairs,
-                failures=(
-                    *troubles,
-                    *self._failures.standing,
-                    *self._roles.problems,
-                    *withheld,
-                    *self._agreement.standing,
-                ),
-                sync=self._roles.running,
-                overrides=self._operators.book.effective,
-                drained=self._operators.book.drained,
-            )
-        return self._state
+        """Return the snapshot with the first page of the table; of a small one that is all."""
+        return self._page(0)
+
+    def states(self) -> tuple[IpvsState, ...]:
+        """Return the snapshot, with the pages of the table that are due now."""
+        return tuple(map(self._page, self._pages.due(now_s=self._clock())))
+
+    def _page(self, page: int) -> IpvsState:
+        remarks = Remarks(
+            overrides=self._operators.book.effective,
+            drained=self._operators.book.drained,
+            lost=self.standings.short,
+        )
+        return IpvsState(
+            services=table_services(self._pages.slices(page), self._applier.seen, remarks),
+            digest=whole_digest(self._digests()),
+            repairs=self._applier.repairs,
+            failures=_some(self._problems()),
+            sync=self._roles.running,
+            page=page,
+            pages=self._pages.count,
+            edition=self._pages.edition,
+        )
+
+    def _problems(self) -> tuple[str, ...]:
+        return (
+            *self._applier.standing,
+            *self._roles.problems,
+            *(f"{service} {real}: {WITHHELD}" for service, real in sorted(self._withheld)),
+            *self._agreement.standing,
+        )
 
     def _take_in(self, message: Message, body: Inbound) -> list[VerdictChange]:
         node, now_s = message.envelope.node, self._clock()
@@ -274,31 +266,51 @@ class IpvsAgent:
         self, names: Iterable[VirtualServiceName], *, cause: str | None = None
     ) -> None:
         """Bring these services to what is wanted, without reading the kernel first."""
-        if self._known is None:
+        known = self._applier.known
+        if known is None:
             self.look(cause=cause)
             return
         actions: list[Action] = []
-        for name in dict.fromkeys(names):
+        names = tuple(dict.fromkeys(names))
+        self._pages.changed(names)
+        for name in names:
             service = self._services[name]
             key = service_key(service)
-            observed = self._known.services.get(key)
-            wanted = wanted_service(
-                service,
-                verdicts=self._verdicts.decided,
-                observed=observed,
-                weights=self._verdicts.weights,
-                overrides=self._operators.book.effective,
-                cut=self._operators.cut,
-            )
+            observed = known.services.get(key)
+            wanted = self._wanted(service, observed, cause=cause)
             actions += plan_service(key, wanted=wanted, observed=observed)
-        due = self._failures.due_of_part(actions, now_s=self._clock())
-        if self._carry_out(due, cause=cause, drifted=frozenset()):
-            # The kernel's table is not what we thought: look before saying that anything failed.
+        changed, surprised = self._applier.change(actions, cause=cause)
+        if surprised:
             self.look(cause=cause)
             return
-        self._state = None
-        if due:
+        if changed:
             self._bus.publish_state()
+
+    def _wanted(
+        self, service: VirtualService, observed: ServiceEntry | None, *, cause: str | None
+    ) -> ServiceEntry:
+        """Return the wanted entry of a service; tell if it is lost or gained by this."""
+        verdicts, weights = self._verdicts.decided, self._verdicts.weights
+        overrides, cut = self._operators.book.effective, self._operators.cut
+        if self.standings.is_watched(service):
+            live = live_weights(
+                service,
+                verdicts=verdicts,
+                observed=observed,
+                weights=weights,
+                overrides=overrides,
+                cut=cut,
+            )
+            self.standings.weigh(service, live, observed, cause=cause)
+        return wanted_service(
+            service,
+            verdicts=verdicts,
+            observed=observed,
+            weights=weights,
+            overrides=overrides,
+            cut=cut,
+            short=self.standings.short,
+        )
 
     def _tell_withheld(self) -> None:
         now = frozenset(self._verdicts.withheld)
@@ -307,8 +319,6 @@ class IpvsAgent:
                 IpvsWithheld(virtual_service=service, real_server=real, reason=WITHHELD),
                 cause=self._verdicts.withheld[service, real],
             )
-        if now != self._withheld:
-            self._state = None
         self._withheld = now
 
     def tell(self) -> None:
@@ -317,12 +327,11 @@ class IpvsAgent:
         self._bus.publish(IpvsDigests(digests=self._digests()))
 
     def _digests(self) -> dict[str, str]:
-        return service_digests(self._services.values(), self._seen)
+        return self._digest_book.of(self._services.values(), self._applier.seen)
 
     def _compare(self, node: str, theirs: dict[str, str]) -> None:
         for event in self._agreement.peer_told(node, theirs, self._digests()):
             self._bus.publish(event)
-            self._state = None
 
     def _bus_changed(self, connected: bool) -> None:
         if connected:
@@ -332,60 +341,6 @@ class IpvsAgent:
     def _from_a_peer(self, message: Message) -> bool:
         envelope = message.envelope
         return envelope.service == SERVICE and envelope.node != self._node
-
-    # --- acting ----------------------------------------------------------------------------------
-
-    def _carry_out(
-        self, actions: Sequence[Action], *, cause: str | None, drifted: frozenset[ServiceKey]
-    ) -> list[Failure] | None:
-        """Return the failures; None: the table cannot be changed at all."""
-        assert self._known is not None
-        if not actions:
-            return []
-        started_s = self._clock()
-        try:
-            outcomes = self._table.apply(actions)
-        except TableError as error:
-            self._known = None
-            self._failed("ipvs.unwritable", error)
-            return None
-        took_s = self._clock() - started_s
-        done = [o.action for o in outcomes if o.failure is None]
-        self._known = self._seen = carried_out(self._known, done)
-        self._failures.carried_out(done)
-        repaired = _listed([a for a in done if a.service in drifted])
-        changed = _listed([a for a in done if a.service not in drifted])
-        if repaired:
-            self._repairs += 1
-            self._bus.publish(IpvsRepaired(actions=repaired, took_s=took_s), cause=cause)
-        if changed:
-            self._bus.publish(IpvsChanged(actions=changed, took_s=took_s), cause=cause)
-        return [
-            Failure(action=o.action, reason=o.failure) for o in outcomes if o.failure is not None
-        ]
-
-    def _tell(self, failures: Sequence[Failure]) -> None:
-        for failure in self._failures.failed(failures, now_s=self._clock()):
-            self._bus.publish(IpvsFailed(action=str(failure.action), reason=failure.reason))
-
-    def _failed(self, what: str, error: TableError) -> None:
-        if self._trouble != str(error):
-            self._log.error(what, error=str(error), action="tried again every few seconds")
-            self._bus.publish(IpvsFailed(action=what, reason=str(error)))
-        self._trouble = str(error)
-        self._state = None
-
-    def _cross_out_obsolete(self, observed: Table) -> None:
-        still_there = self._obsolete.intersection(observed.services)
-        if still_there != self._obsolete:
-            self._obsolete = still_there
-            self._write_managed()
-
-    def _write_managed(self) -> None:
-        try:
-            self._managed_file.write(self._obsolete.union(self._keys))
-        except ManagedError as error:
-            self._log.warning("managed.unwritable", error=str(error))
 
     # --- the tasks -------------------------------------------------------------------------------
 
@@ -433,14 +388,17 @@ async def serve(context: Context) -> None:
     context.take_up = agent.take_up
     context.ready()
     async with asyncio.TaskGroup() as tasks:
+        commands = tasks.create_task(agent.standings.serve())
         running = [tasks.create_task(t) for t in (agent.listen(), agent.look_on(), agent.tell_on())]
         await context.stopping.wait()
         for task in running:
             task.cancel()
+        agent.stop()
+        await agent.standings.finish()
+        commands.cancel()
 
 
-def _listed(actions: Sequence[Action]) -> tuple[str, ...]:
-    listed = [str(a) for a in actions[:EVENT_ACTIONS_MAX]]
-    if len(actions) > EVENT_ACTIONS_MAX:
-        listed.append(f"... {len(actions)} in all")
-    return tuple(listed)
+def _some(problems: tuple[str, ...]) -> tuple[str, ...]:
+    if len(problems) <= PROBLEMS_MAX:
+        return problems
+    return (*problems[:PROBLEMS_MAX], f"... {len(problems)} in all")

@@ -131,15 +131,17 @@ class KernelTable:
     def _dump(netlink: GenericNetlink) -> Table:
         services: dict[ServiceKey, ServiceEntry] = {}
         connections: dict[tuple[ServiceKey, DestinationKey], Connections] = {}
+        traffic: dict[ServiceKey, bytes] = {}
         for body in netlink.dump(wire.dump_services()):
             service, settings = wire.decode_service(body)
+            traffic[service] = wire.service_traffic(body)
             destinations = {}
             for inner in netlink.dump(wire.dump_destinations(service)):
                 key, destination, counters = wire.decode_destination(inner, family=service.family)
                 destinations[key] = destination
                 connections[service, key] = counters
             services[service] = ServiceEntry(settings=settings, destinations=destinations)
-        return Table(services=services, connections=connections)
+        return Table(services=services, connections=connections, traffic=traffic)
 
 
 def failure_words(action: Action, number: int) -> str:

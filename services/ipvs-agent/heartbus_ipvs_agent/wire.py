@@ -57,7 +57,9 @@ SVC_SCHED_NAME: Final = 6
 SVC_FLAGS: Final = 7
 SVC_TIMEOUT: Final = 8
 SVC_NETMASK: Final = 9
+SVC_STATS: Final = 10
 SVC_PE_NAME: Final = 11
+SVC_STATS64: Final = 12
 
 DEST_ADDR: Final = 1
 DEST_PORT: Final = 2
@@ -68,7 +70,9 @@ DEST_L_THRESH: Final = 6
 DEST_ACTIVE_CONNS: Final = 7
 DEST_INACT_CONNS: Final = 8
 DEST_PERSIST_CONNS: Final = 9
+DEST_STATS: Final = 10
 DEST_ADDR_FAMILY: Final = 11
+DEST_STATS64: Final = 12
 DEST_TUN_TYPE: Final = 13
 DEST_TUN_PORT: Final = 14
 DEST_TUN_FLAGS: Final = 15
@@ -220,6 +224,17 @@ def decode_service(body: bytes) -> tuple[ServiceKey, ServiceSettings]:
     return key, settings
 
 
+def service_traffic(body: bytes) -> bytes:
+    """Return the counters in one message of a dump of services, for ``traffic.decode``.
+
+    Raises:
+        WireError: it is no service.
+
+    """
+    found = _nest(body, CMD_ATTR_SERVICE, "service")
+    return found.get(SVC_STATS64) or found.get(SVC_STATS, b"")
+
+
 def decode_destination(
     body: bytes, *, family: Family
 ) -> tuple[DestinationKey, DestinationSettings, Connections]:
@@ -252,6 +267,7 @@ def decode_destination(
             active=_U32.unpack(found.get(DEST_ACTIVE_CONNS, bytes(4)))[0],
             inactive=_U32.unpack(found.get(DEST_INACT_CONNS, bytes(4)))[0],
             persistent=_U32.unpack(found.get(DEST_PERSIST_CONNS, bytes(4)))[0],
+            traffic=found.get(DEST_STATS64) or found.get(DEST_STATS, b""),
         )
     except KeyError as error:
         raise WireError(f"destination without attribute {error}") from error

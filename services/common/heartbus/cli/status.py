@@ -18,22 +18,17 @@ from heartbus import log, subjects
 from heartbus.bus import Inbox, NatsBus
 from heartbus.cli.alarms import alarm_table, alarms, checker_alarms
 from heartbus.cli.options import json_option, nats_option, observer_name, tell_if_unreachable
+from heartbus.cli.status_services import service_table, services
 from heartbus.cli.watch import printable
-from heartbus.events import (
-    CheckerState,
-    Health,
-    IpvsState,
-    MembershipState,
-    TableRealServer,
-    TrackView,
-    Verdict,
-    VipState,
-)
+from heartbus.events import CheckerState, IpvsState, MembershipState, TrackView, VipState
 from heartbus.observer import ClusterView, S
 from heartbus.runner import EXIT_MACHINE
 
 COLLECT_S: Final = 1.5
 """Snapshots come every second; after this whoever has not spoken is shown as unknown."""
+
+COLLECT_PAGES_S: Final = 12.0
+"""A large table comes in pages, all of them every 10 seconds."""
 
 STALE_S: Final = 3.0
 UNKNOWN: Final = "unknown"
@@ -52,7 +47,6 @@ _GUARD_STYLE: Final = {
     "refused": "red",
     "given-up": "red",
 }
-_HEALTH_STYLE: Final = {Health.UP: "green", Health.DOWN: "red", Health.UNKNOWN: "yellow"}
 
 _STATE_STYLE: Final = {
     "held": "green",
@@ -96,9 +90,13 @@ async def _collect(url: str) -> ClusterView | None:
     run = asyncio.create_task(bus.run())
     reached = False
     try:
-        async with asyncio.timeout(COLLECT_S):
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        async with asyncio.timeout(COLLECT_S) as limit:
             while not view.is_complete():
                 view.see(await inbox.get(), now_s=time.monotonic())
+                if view.waits_for_pages:
+                    limit.reschedule(started_s + COLLECT_PAGES_S)
     except TimeoutError:
         pass
     finally:
@@ -305,39 +303,10 @@ def _held_as(view: ClusterView, holder: str | None, name: str, now_s: float) -> 
 
 
 def _services(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    for node in view.nodes():
-        table = _fresh(view, node, IpvsState, now_s)
-        checker = _fresh(view, node, CheckerState, now_s)
-        verdicts = {
-            (v.virtual_service, v.real_server): v for v in (checker.verdicts if checker else ())
-        }
-        for service in table.services if table else ():
-            row = rows.setdefault(
-                service.virtual_service,
-                {"name": service.virtual_service, "scheduler": service.scheduler, "tables": {}},
-            )
-            row["tables"][node] = [
-                _real_server(service.virtual_service, entry, verdicts)
-                for entry in service.real_servers
-            ]
-    return [rows[name] for name in sorted(rows)]
-
-
-def _real_server(
-    service: str, entry: TableRealServer, verdicts: dict[tuple[str, str], Verdict]
-) -> dict[str, Any]:
-    verdict = verdicts.get((service, entry.real_server))
-    return {
-        "real_server": entry.real_server,
-        "forwarding": entry.forwarding,
-        "weight": entry.weight,
-        "connections": entry.active_connections,
-        "sorry": entry.sorry,
-        "override": "drained" if entry.drained else entry.override,
-        "health": str(verdict.health) if verdict else (None if entry.sorry else UNKNOWN),
-        "reason": verdict.reason if verdict else None,
-    }
+    return services(
+        (node, _fresh(view, node, IpvsState, now_s), _fresh(view, node, CheckerState, now_s))
+        for node in view.nodes()
+    )
 
 
 def screen(view: ClusterView, *, now_s: float) -> RenderableType:
@@ -379,7 +348,7 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
     if (guards := _guard_table(content["directors"])) is not None:
         tables.append(guards)
     tables.append(groups)
-    return Group(*tables, *(_service_table(row) for row in content["virtual_services"]))
+    return Group(*tables, *(service_table(row) for row in content["virtual_services"]))
 
 
 def _dropped_table(rows: list[dict[str, Any]]) -> Table | None:
@@ -471,24 +440,3 @@ def _lag(row: dict[str, Any]) -> str:
         return UNKNOWN
     lag = f"{row['lag_s'] * 1000:.0f} ms"
     return f"{lag} (local health {row['local_health']})" if row["local_health"] else lag
-
-
-def _service_table(row: dict[str, Any]) -> Table:
-    table = Table(title=escape(f"{row['name']} {row['scheduler']}"))
-    for heading in ("director", "real server", "method", "weight", "connections", "health", "why"):
-        table.add_column(heading)
-    for node, entries in row["tables"].items():
-        for entry in entries:
-            health = "sorry server" if entry["sorry"] else entry["health"]
-            style = _HEALTH_STYLE.get(entry["health"], "cyan")
-            table.add_row(
-                escape(node.split(".")[0]),
-                escape(entry["real_server"]),
-                escape(entry["forwarding"]),
-                str(entry["weight"]),
-                str(entry["connections"]),
-                f"[{style}]{health}[/]"
-                + (f" [yellow]{entry['override']}[/]" * bool(entry["override"])),
-                escape(printable(entry["reason"] or "")),
-            )
-    return table

@@ -24,6 +24,8 @@ _COLOURS = {
     "failed": "red",
     "conflict": "red",
     "revoked": "yellow",
+    "lost": "red",
+    "gained": "green",
     "late": "yellow",
     "fenced": "yellow",
     "released": "yellow",
