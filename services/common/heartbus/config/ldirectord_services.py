@@ -17,6 +17,7 @@ from heartbus.config.ldirectord_directives import (
     Settings,
     VirtualAddress,
 )
+from heartbus.config.ldirectord_shared import note_shared
 from heartbus.config.report import Path, Place, Report, Setting
 from heartbus.model import (
     CheckService,
@@ -44,6 +45,7 @@ def services(content: LdirectordFile, group: str, report: Report) -> list[Settin
         parts = _parts(section, service, content.settings)
         result.append(Setting(value=service, place=section.place, parts=parts))
     _note_quiescent(content, report)
+    note_shared(result, report)
     return result
 
 
