@@ -12,6 +12,7 @@ from heartbus.events import (
     Enable,
     Health,
     IpvsOverrides,
+    Maintain,
     OverrideCommand,
     RealServerDrained,
     RealServerDraining,
@@ -102,6 +103,32 @@ def test_disabled_weighted_and_enabled(tmp_path: Path) -> None:
     assert setting.destinations() == {B: 5, A: 50}
     ask(setting, Enable(server=HOST))
     assert setting.destinations() == {B: 5, A: 5}
+
+
+def test_in_maintenance_a_server_is_as_if_it_had_failed_until_it_is_enabled(tmp_path: Path) -> None:
+    setting = running(tmp_path)
+    assert ask(setting, Maintain(server=HOST)).message == (
+        f"linuxha1: {HOST} is in maintenance (1 entry)"
+    )
+    assert setting.destinations() == {B: 5}
+    setting.says(DOWN, UP, service=PLAIN)
+    setting.says(UP, UP, service=PLAIN)
+    assert setting.destinations() == {B: 5}
+    again = start(tmp_path, PLAIN, table=setting.table)
+    again.says(UP, UP, service=PLAIN)
+    again.agent.look()
+    assert again.destinations() == {B: 5}
+    ask(again, Enable(server=HOST))
+    assert again.destinations() == {B: 5, A: 5}
+
+
+def test_in_maintenance_a_server_of_a_quiescent_service_keeps_its_entry(tmp_path: Path) -> None:
+    setting = start(tmp_path, virtual_service(5, 5, quiescent=True))
+    setting.says(UP, UP, service=virtual_service(5, 5, quiescent=True))
+    ask(setting, Maintain(server=HOST))
+    assert setting.destinations() == {A: 0, B: 5}
+    (service,) = setting.agent.state().services
+    assert [s.override for s in service.real_servers] == ["maintenance", ""]
 
 
 def test_when_all_drain_the_sorry_server_answers(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from heartbus.overrides import Disable as Disable
 from heartbus.overrides import Drain as Drain
 from heartbus.overrides import Enable as Enable
 from heartbus.overrides import IpvsOverrides as IpvsOverrides
+from heartbus.overrides import Maintain as Maintain
 from heartbus.overrides import Override as Override
 from heartbus.overrides import OverrideAction as OverrideAction
 from heartbus.overrides import OverrideCommand as OverrideCommand

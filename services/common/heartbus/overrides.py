@@ -18,12 +18,14 @@ class OverrideAction(enum.StrEnum):
     """What was asked for.
 
     ``drain``: no new connections, the established ones go on. ``disable``: no entry, established
-    connections end. ``weight``: this weight while it is up. ``enable``: what the configuration
-    says; it is remembered so that a director that was away learns it.
+    connections end. ``maintenance``: as if its check failed, whatever the check says. ``weight``:
+    this weight while it is up. ``enable``: what the configuration says; it is remembered so that a
+    director that was away learns it.
     """
 
     DRAIN = "drain"
     DISABLE = "disable"
+    MAINTENANCE = "maintenance"
     WEIGHT = "weight"
     ENABLE = "enable"
 
@@ -69,6 +71,15 @@ class Disable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Maintain:
+    """Treat real servers as if their checks failed: somebody works on them."""
+
+    kind: ClassVar[str] = "command.maintenance"
+    server: str
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Enable:
     """Treat real servers as the configuration says again."""
 
@@ -87,7 +98,7 @@ class SetWeight:
     service: str = ""
 
 
-OverrideCommand = Drain | Disable | Enable | SetWeight
+OverrideCommand = Drain | Disable | Maintain | Enable | SetWeight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +125,7 @@ class RealServerDrained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealServerOverridden:
-    """An operator gave real servers a weight, disabled them or enabled them again."""
+    """An operator gave real servers a weight, put them out of service or in again."""
 
     kind: ClassVar[str] = "realserver.overridden"
     server: str

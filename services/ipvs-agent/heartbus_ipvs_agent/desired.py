@@ -13,7 +13,7 @@ stay unknown: nothing is activated, and what an operator added by hand stays. Wi
 down, unknown is down; with ``start`` up it is up where the kernel does not have the service yet.
 
 What operators want comes before all of this: drained servers have weight 0 and stay, disabled ones
-have no entry.
+have no entry, those in maintenance count as down.
 
 The sorry server is there while no real server of its service is given new connections, which
 includes real servers that are up with a configured weight of 0: somebody has to answer. Where only
@@ -386,6 +386,8 @@ def _overridden(
     """
     if override.action is OverrideAction.DISABLE or cut:
         return None
+    if override.action is OverrideAction.MAINTENANCE:
+        return _not_up(settings, Health.DOWN, observed, quiescent)
     if override.action is OverrideAction.WEIGHT:
         settings = replace(settings, weight=override.weight)
     up = health is Health.UP

@@ -1,4 +1,6 @@
-"""Obeys operators: drain, disable, enable, weight; tells peers, remembers, watches drains end.
+"""Obeys operators: drain, disable, maintenance, enable, weight; watches drains end.
+
+What was asked for is told to peers, and remembered.
 
 Shell: the agent brings the table to what follows.
 """
@@ -18,6 +20,7 @@ from heartbus.overrides import (
     Disable,
     Drain,
     Enable,
+    Maintain,
     Override,
     OverrideAction,
     RealServerDrained,
@@ -69,7 +72,7 @@ class Operators:
             self._log.warning("overrides.unreadable", error=str(error))
         wall_s = self._wall()
         self._cut = {s for s in self.book.effective if self.book.is_cut(s, wall_s=wall_s)}
-        for command_class in (Drain, Disable, Enable, SetWeight):
+        for command_class in (Drain, Disable, Maintain, Enable, SetWeight):
             self._bus.serve_command(command_class, self._obey)
 
     def use(self, services: Iterable[VirtualService]) -> None:
@@ -127,7 +130,7 @@ class Operators:
             self._changed(cut)
 
     async def _obey(self, command: Command, _within_s: float) -> CommandOutcome:
-        assert isinstance(command, Drain | Disable | Enable | SetWeight)
+        assert isinstance(command, Drain | Disable | Maintain | Enable | SetWeight)
         try:
             override = self.book.commanded(command, wall_s=self._wall())
         except OverrideError as error:
@@ -169,6 +172,7 @@ def _told(node: str, override: Override, servers: int) -> str:
     what = {
         OverrideAction.DRAIN: "given no new connections",
         OverrideAction.DISABLE: "out of the table",
+        OverrideAction.MAINTENANCE: "in maintenance",
         OverrideAction.ENABLE: "as configured",
         OverrideAction.WEIGHT: f"of weight {override.weight}",
     }[override.action]

@@ -17,6 +17,7 @@ from heartbus.overrides import (
     Disable,
     Drain,
     Enable,
+    Maintain,
     Override,
     OverrideAction,
     OverrideCommand,
@@ -96,6 +97,8 @@ class OverrideBook:
                 cut_time_s = wall_s + command.deadline_s if command.deadline_s else 0.0
             case Disable():
                 action = OverrideAction.DISABLE
+            case Maintain():
+                action = OverrideAction.MAINTENANCE
             case SetWeight():
                 action, weight = OverrideAction.WEIGHT, command.weight
             case Enable():

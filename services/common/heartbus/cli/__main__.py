@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "drain": ("heartbus.cli.drain", "drain", "Give a real server no new connections."),
     "enable": ("heartbus.cli.drain", "enable", "Treat a real server as configured again."),
     "failback": ("heartbus.cli.move", "failback", "Give groups back to the director they prefer."),
+    "maintenance": ("heartbus.cli.drain", "maintenance", "Take a real server out to work on it."),
     "probe": ("heartbus_checker.probe_command", "probe", "Run one check now and show each step."),
     "reload": ("heartbus.cli.reload", "reload", "Make a director read its files anew."),
     "realserver": (

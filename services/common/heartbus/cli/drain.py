@@ -1,4 +1,7 @@
-"""``heartbus drain``, ``enable``, ``disable`` and ``weight``: real servers, on every director."""
+"""``heartbus drain``, ``enable``, ``disable``, ``maintenance`` and ``weight``: real servers.
+
+Each is told to every director.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from heartbus.events import (
     Drain,
     Enable,
     IpvsState,
+    Maintain,
     MembershipState,
     OverrideCommand,
     SetWeight,
@@ -103,7 +107,7 @@ def drain(
 @click.command(epilog="Example: heartbus enable 192.168.7.11")
 @_options
 def enable(server: str, service: str, nats: str, *, as_json: bool) -> None:
-    """End a drain, disable or weight: treat a real server as the configuration says."""
+    """End drain, disable, maintenance or weight: treat a real server as configured."""
     _send("heartbus enable", Enable(server=server, service=service), nats, as_json=as_json)
 
 
@@ -112,6 +116,23 @@ def enable(server: str, service: str, nats: str, *, as_json: bool) -> None:
 def disable(server: str, service: str, nats: str, *, as_json: bool) -> None:
     """Take a real server out of the table now; its connections end."""
     _send("heartbus disable", Disable(server=server, service=service), nats, as_json=as_json)
+
+
+@click.command(epilog="Example: heartbus maintenance on 192.168.7.11")
+@click.argument("state", type=click.Choice(["on", "off"]))
+@_options
+def maintenance(state: str, server: str, service: str, nats: str, *, as_json: bool) -> None:
+    """Treat a real server as if its check failed, until off: somebody works on it.
+
+    As after a failure it has weight 0 where its service is quiescent, and else no entry. Off is the
+    same as enable.
+    """
+    command = (
+        Maintain(server=server, service=service)
+        if state == "on"
+        else Enable(server=server, service=service)
+    )
+    _send("heartbus maintenance", command, nats, as_json=as_json)
 
 
 @click.command(epilog="Example: heartbus weight 192.168.7.11 50")
@@ -123,7 +144,7 @@ def weight(server: str, service: str, nats: str, *, as_json: bool, weight: int) 
     _send("heartbus weight", command, nats, as_json=as_json)
 
 
-for _command in (drain, enable, disable, weight):
+for _command in (drain, enable, disable, maintenance, weight):
     _command.help = (_command.help or "") + "\n" + _EPILOG
 
 
