@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heartbus_checker.schedule import JITTER, ProbeSchedule
+from heartbus_checker.schedule import BURST_S, JITTER, ProbeSchedule
 
 START_S = 1000.0
 
@@ -162,3 +162,84 @@ def test_a_probe_in_doubt_is_due_soon_and_then_in_its_slot_again() -> None:
     schedule.probe_finished(0, now_s=due_s + 0.6, hung=False)
     assert schedule.next_due_s is not None
     assert schedule.next_due_s > due_s + 1.5
+
+
+def test_no_more_are_begun_in_a_second_than_the_rate_allows_and_none_is_forgotten() -> None:
+    plan = ProbeSchedule([1.0] * 200, now_s=START_S, rng=random.Random(1), rate_max=100)
+    begun = starts(plan, until_s=START_S + 20.0)
+    for window in range(20):
+        since_s = START_S + window
+        in_window = [n for at_s, n in begun if since_s <= at_s < since_s + 1.0]
+        assert len(in_window) <= 100 * (1 + BURST_S)
+    assert len(begun) > 19 * 100
+    turns = Counter(number for _, number in begun)
+    assert min(turns[number] for number in range(200)) >= 8
+
+
+def test_what_is_asked_rarely_keeps_its_slot() -> None:
+    plan = ProbeSchedule([10.0], now_s=0.0, rng=random.Random(1))
+    due_s = plan.next_due_s
+    assert due_s is not None
+    times_s = []
+    for _ in range(5):
+        plan.take_due(now_s=due_s)
+        plan.probe_finished(0, now_s=due_s, hung=False, intervals=4)
+        due_s = plan.next_due_s
+        assert due_s is not None
+        times_s.append(due_s)
+    gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
+    assert all(abs(gap_s - 40.0) <= JITTER * 10.0 for gap_s in gaps_s)
+    plan.ask_soon([0], now_s=due_s - 35.0)
+    assert plan.next_due_s == due_s - 35.0
+
+
+def test_what_is_left_to_others_is_not_begun_until_it_is_taken_again() -> None:
+    plan = schedule(*[1.0] * 10)
+    plan.leave(range(5))
+    begun = starts(plan, until_s=START_S + 5.0)
+    assert {number for _, number in begun} == set(range(5, 10))
+    plan.take(range(3), now_s=START_S + 5.0)
+    assert plan.take_due(now_s=START_S + 5.0)[0] == 0
+    plan.leave([0])
+    plan.probe_finished(0, now_s=START_S + 5.1, hung=False)
+    later = [n for _ in range(40) for n in _turn(plan, START_S + 6.0 + _ / 10)]
+    assert set(later) == {1, 2, 5, 6, 7, 8, 9}
+    assert Counter(later)[1] <= 5
+
+
+def _turn(plan: ProbeSchedule, now_s: float) -> list[int]:
+    begun = plan.take_due(now_s=now_s)
+    for number in begun:
+        plan.probe_finished(number, now_s=now_s, hung=False)
+    return begun
+
+
+def test_hanging_probes_that_are_left_to_others_do_not_hold_up_those_that_are_not() -> None:
+    plan = schedule(*[1.0] * 8, concurrent_max=4)  # three may hang at once
+    for number in plan.take_due(now_s=START_S + 2.0):
+        plan.probe_finished(number, now_s=START_S + 3.0, hung=True)
+    for number in plan.take_due(now_s=START_S + 4.0):
+        plan.probe_finished(number, now_s=START_S + 5.0, hung=True)
+    running = plan.take_due(now_s=START_S + 7.0)
+    assert len(running) == 3
+    held_back = sorted(set(range(8)) - set(running))
+    plan.leave(held_back[:4])
+    for number in running:
+        plan.probe_finished(number, now_s=START_S + 8.0, hung=True)
+    plan.leave(running)
+    assert plan.take_due(now_s=START_S + 8.0) == [held_back[4]]
+
+
+@settings(max_examples=20, deadline=None)
+@given(hanging=st.sampled_from([0, 200, 2000]), seed=st.integers(0, 100))
+def test_a_dead_server_is_asked_in_its_time_however_many_others_hang(
+    hanging: int, seed: int
+) -> None:
+    """256 at once, 3 s of patience: 2,000 that hang would need 24 s a round if they came first."""
+    interval_s, mortal = 5.0, hanging
+    plan = schedule(*[interval_s] * (hanging + 1), seed=seed)
+    takes_s = dict.fromkeys(range(hanging), 3.0)
+    begun = starts(plan, until_s=START_S + 60.0, takes_s=takes_s)
+    times_s = [at_s for at_s, number in begun if number == mortal and at_s > START_S + 30.0]
+    gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
+    assert max(gaps_s) <= interval_s * (1 + JITTER) + 1e-9

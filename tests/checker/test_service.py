@@ -530,9 +530,9 @@ def test_probes_leave_descriptors_for_the_rest() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
-        assert affordable_probes() == 36
+        assert affordable_probes(CONCURRENT_MAX) == 36
         resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
-        assert affordable_probes() == CONCURRENT_MAX
+        assert affordable_probes(CONCURRENT_MAX) == CONCURRENT_MAX
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from heartbus.events import CheckerState, Health, RealServerDown, Verdict
-from heartbus_ipvs_agent.governor import PEER_FRESH_S, WINDOW_S
+from heartbus_ipvs_agent.governor import WINDOW_S
+from heartbus_ipvs_agent.vantages import PEER_FRESH_S
 from heartbus_ipvs_agent.verdicts import VerdictBook
 from tests.ipvs_agent.builders import virtual_service
 

@@ -11,7 +11,8 @@ from heartbus.events import (
     Verdict,
 )
 from heartbus.model import RealServerName, VirtualServiceName
-from heartbus_ipvs_agent.verdicts import PEER_AFTER_S, VerdictBook
+from heartbus_ipvs_agent.vantages import OWN_SILENT_S
+from heartbus_ipvs_agent.verdicts import VerdictBook
 from tests.ipvs_agent.builders import virtual_service
 
 SERVICE = virtual_service(1, 1)
@@ -19,7 +20,7 @@ VS = SERVICE.name
 R1, R2 = (real.name for real in SERVICE.real_servers)
 UP, DOWN, UNKNOWN = Health.UP, Health.DOWN, Health.UNKNOWN
 US = "linuxha1"
-LONG_S = PEER_AFTER_S + 1.0
+LONG_S = OWN_SILENT_S + 1.0
 
 
 def book() -> VerdictBook:

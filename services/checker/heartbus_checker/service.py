@@ -12,28 +12,41 @@ import dataclasses
 import random
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Final
 
 from heartbus import subjects
 from heartbus.bus import Bus, Inbox
 from heartbus.config import ConfigError
-from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp, RealServerWeight
+from heartbus.events import (
+    CheckerState,
+    Health,
+    OverrideAction,
+    RealServerDown,
+    RealServerOverridden,
+    RealServerUp,
+    RealServerWeight,
+    ServiceStopped,
+)
 from heartbus.log import RateLimit, logger
-from heartbus.model import Cluster
+from heartbus.model import CheckingSettings, Cluster
 from heartbus.runner import Context
 
-from .maintenance import Key, Maintenance
+from .backoff import Backoff
+from .maintenance import Key, Maintenance, file_names
 from .memory import MEMORY_FILE, Memory
+from .peers import Peers
 from .probes import Probe, ProbeResult
 from .probes.combined import AlternatingProbe
 from .probes.deadline import Deadlines
 from .probes.factory import ProbeError, make_probes
 from .probes.ping import Pings
 from .probes.stream import Streams
-from .schedule import CONCURRENT_MAX, ProbeSchedule
+from .schedule import ProbeSchedule
+from .sharing import PERIOD_S as SHARING_PERIOD_S
+from .sharing import Sharing
 from .targets import CheckPlan, TargetError, plan_checks
-from .vantage import Vantage
+from .vantage import suspicion
 from .verdicts import Change, Verdicts
 from .weights import WeightChange, Weights
 
@@ -70,7 +83,7 @@ class Checker:
         bus: Bus,
         deadlines: Deadlines,
         rng: random.Random,
-        concurrent_max: int = CONCURRENT_MAX,
+        settings: CheckingSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         memory: Memory | None = None,
@@ -85,19 +98,34 @@ class Checker:
         self._wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
         self._memory = memory
+        self._taken_out: dict[Key, str] = {}
         self._remembered: dict[Key, Health] = {}
         if before is not None:
             self._remembered = before.known_healths()
         elif memory is not None:
             self._remembered = dict(memory.read())
+        settings = settings or CheckingSettings()
         self._verdicts = Verdicts(plan, time_s=wall_clock(), remembered=self._remembered)
         self._schedule = ProbeSchedule(
             [target.interval_s for target in plan.targets],
             now_s=clock(),
             rng=rng,
-            concurrent_max=concurrent_max,
+            concurrent_max=affordable_probes(settings.concurrent),
+            rate_max=settings.rate,
             slack_s=SLACK_S,
         )
+        self._numbers = {target: number for number, target in enumerate(plan.targets)}
+        self._backoff = Backoff(after_s=settings.backoff_after_s, intervals_max=settings.backoff)
+        self._sharing: Sharing | None = None
+        if settings.probers:
+            self._sharing = Sharing(
+                plan,
+                node=node,
+                probers=settings.probers,
+                verdicts=self._verdicts,
+                schedule=self._schedule,
+            )
+        self._sharing_timer: asyncio.TimerHandle | None = None
         self._weights = Weights(plan)
         self._weight_timer: asyncio.TimerHandle | None = None
         self._memory_timer: asyncio.TimerHandle | None = None
@@ -105,7 +133,7 @@ class Checker:
         self._timer_due_s = 0.0
         self._closed = False
         self._lines = RateLimit(period_s=10.0)
-        self._vantage = Vantage()
+        self._peers = Peers()
         self._doubted_s = float("-inf")
         bus.serve_state(lambda: self._verdicts.snapshot)
 
@@ -124,18 +152,27 @@ class Checker:
         self._announce(self._verdicts.started(time_s=self._wall_clock()))
         self._bus.publish_state()
         self._arm()
+        if self._sharing is not None:
+            self._sharing_timer = self._loop.call_later(SHARING_PERIOD_S, self._share)
 
     async def listen(self, peers: Inbox) -> None:
         """Compare our view with the snapshots of our peers, until cancelled."""
         async for message in peers:
             body, node = message.body, message.envelope.node
-            if isinstance(body, CheckerState) and node != self._node:
-                self._vantage.peer_heard(node, body, now_s=self._clock())
+            if isinstance(body, RealServerOverridden):
+                if body.action is OverrideAction.ENABLE:
+                    self._ask_again(self._named(body))
+            elif node == self._node:
+                continue
+            elif isinstance(body, CheckerState):
+                self._peers.heard(node, body, now_s=self._clock())
                 self._doubt()
+            elif isinstance(body, ServiceStopped) and message.envelope.service == CHECKER:
+                self._peers.stopped(node)
 
     def _doubt(self) -> None:
         self._doubted_s = self._clock()
-        why = self._vantage.suspicion(self._verdicts.healths(), now_s=self._clock())
+        why = suspicion(self._verdicts.own_healths(), self._peers.lately(now_s=self._clock()))
         if self._verdicts.suspected(why):
             if why is None:
                 logger().info("checker.believed")
@@ -149,6 +186,51 @@ class Checker:
         if changes:
             self._announce(changes)
             self._bus.publish_state()
+        back = self._taken_out.keys() - taken_out.keys()
+        self._taken_out = dict(taken_out)
+        self._ask_again(back)
+
+    def _ask_again(self, servers: Set[Key]) -> None:
+        """Ask these now, however long they have failed."""
+        numbers = (
+            [
+                number
+                for number, target in enumerate(self._plan.targets)
+                if any(
+                    (li.virtual_service, li.real_server) in servers
+                    for li in self._plan.listeners[target]
+                )
+            ]
+            if servers
+            else []
+        )
+        for number in numbers:
+            self._backoff.forget(number)
+        self._schedule.ask_soon(numbers, now_s=self._clock())
+        self._arm()
+
+    def _named(self, event: RealServerOverridden) -> frozenset[Key]:
+        """Return the real servers that an operator means."""
+        return frozenset(
+            (service, server)
+            for (service, server), _health in self._verdicts.healths()
+            if event.service in ("", service) and event.server in file_names(server)
+        )
+
+    def _share(self) -> None:
+        """Take and let go of targets, and show what the others found out of theirs."""
+        assert self._sharing is not None
+        self._sharing_timer = self._loop.call_later(SHARING_PERIOD_S, self._share)
+        now_s = self._clock()
+        before = self._verdicts.snapshot
+        news = self._sharing.turn(
+            self._peers.lately(now_s=now_s), now_s=now_s, time_s=self._wall_clock()
+        )
+        for service, cause in news:
+            self._bus.publish(service, cause=cause)
+        if self._verdicts.snapshot is not before:
+            self._bus.publish_state()
+        self._arm()
 
     def close(self) -> None:
         """Cancel the probes under way; no verdict changes any more."""
@@ -157,6 +239,8 @@ class Checker:
             self._timer.cancel()
         if self._weight_timer is not None:
             self._weight_timer.cancel()
+        if self._sharing_timer is not None:
+            self._sharing_timer.cancel()
         if self._memory_timer is not None:
             self._memory_timer.cancel()
             self._remember()
@@ -203,7 +287,14 @@ class Checker:
             else:
                 self._say_inconclusive(result)
             soon_s = target.fast_interval_s if self._verdicts.undecided(target) else None
-            self._schedule.probe_finished(number, now_s=self._clock(), hung=hung, soon_s=soon_s)
+            now_s = self._clock()
+            self._schedule.probe_finished(
+                number,
+                now_s=now_s,
+                hung=hung,
+                soon_s=soon_s,
+                intervals=self._backoff.probe_finished(number, passed=result.passed, now_s=now_s),
+            )
             self._arm()
 
         probe = self._probes[number]
@@ -246,6 +337,7 @@ class Checker:
             logger().warning("verdicts.unwritten", error=error, similar=held_back)
 
     def _weigh(self, changes: list[WeightChange]) -> None:
+        changes = [change for change in changes if self._verdicts.is_up(change.key)]
         for change in changes:
             self._verdicts.weighed(change.key, change.weight)
             service, real_server = change.key
@@ -296,13 +388,15 @@ async def check_real_servers(context: Context) -> None:
 
     memory = Memory(context.state_dir / MEMORY_FILE, clock=time.time)
     peers = Inbox()
-    context.bus.subscribe([subjects.states_of_service(CHECKER)], peers)
+    context.bus.subscribe(
+        [subjects.states_of_service(CHECKER), ServiceStopped.kind, RealServerOverridden.kind], peers
+    )
 
     def begun(cluster: Cluster, before: _Running | None) -> _Running:
         """Return what runs for this configuration; the same if the checks are the same."""
         try:
             plan = plan_checks(cluster.virtual_services)
-            if before is not None and plan == before.plan:
+            if before is not None and (plan, cluster.checks) == (before.plan, before.settings):
                 return before
             probes = make_probes(plan, streams=streams, node=context.node, pings=pings)
         except (TargetError, ProbeError) as error:
@@ -316,7 +410,7 @@ async def check_real_servers(context: Context) -> None:
             bus=context.bus,
             deadlines=Deadlines(loop, drain=drain),
             rng=random.Random(),
-            concurrent_max=affordable_probes(),
+            settings=cluster.checks,
             memory=memory,
             before=before.checker if before is not None else None,
         )
@@ -331,7 +425,7 @@ async def check_real_servers(context: Context) -> None:
             asyncio.create_task(maintenance.run()),
             asyncio.create_task(checker.listen(peers)),
         )
-        return _Running(plan=plan, checker=checker, beside=beside)
+        return _Running(plan=plan, settings=cluster.checks, checker=checker, beside=beside)
 
     try:
         running = begun(context.cluster, None)
@@ -356,6 +450,7 @@ class _Running:
     """The checker of one configuration, and what looks for maintenance and listens to peers."""
 
     plan: CheckPlan
+    settings: CheckingSettings
     checker: Checker
     beside: tuple[asyncio.Task[None], ...]
 
@@ -366,9 +461,9 @@ class _Running:
         self.checker.close()
 
 
-def affordable_probes() -> int:
+def affordable_probes(wanted: int) -> int:
     """Return how many probes may run at once: each holds one descriptor (RLIMIT_NOFILE)."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return CONCURRENT_MAX
-    return max(1, min(CONCURRENT_MAX, soft - DESCRIPTORS_KEPT_FREE))
+        return wanted
+    return max(1, min(wanted, soft - DESCRIPTORS_KEPT_FREE))

@@ -1,9 +1,10 @@
 """Decides whether our own view of the real servers can be believed, beside those of our peers.
 
-Sans-I/O. A checker that sees most real servers down has probably lost its own network. While a peer
-sees up most of what we see down, and no peer agrees with us, our vantage is suspect: it says so in
-its snapshot, and nobody removes anything on its word. With nobody to ask we are believed: the
-servers may really be down. Times are monotonic seconds on this node's clock.
+Sans-I/O. A checker that sees most real servers down has probably lost its own network. While peers
+see up most of what they know of those, our vantage is suspect: it says so in its snapshot, and
+nobody removes anything on its word. With nobody to ask we are believed: the servers
+may really be down. Where each real server is checked by one director alone nobody knows ours; then
+peers that see most of theirs up are evidence enough to let them look at ours (``shares``).
 """
 
 from __future__ import annotations
@@ -11,56 +12,52 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from heartbus.events import CheckerState, Health
+from heartbus.events import Health, Verdict
 
-FRESH_S: Final = 3.0
-"""A peer's snapshot counts for so long; it is republished every second."""
+from .peers import Key
+
 DOWN_MIN: Final = 2
 """One server that is down says nothing about us."""
 DOWN_SHARE: Final = 0.5
 """More than this share down is most of the world."""
 
-Key = tuple[str, str]
+
+def suspicion(
+    own: Iterable[tuple[Key, Health]], peers: Mapping[str, Mapping[Key, Verdict]]
+) -> str | None:
+    """Return in words why we are not to be believed; None while we are.
+
+    ``own``: what we check ourselves; ``peers``: what those say that count, by name.
+    """
+    decided = [(key, health) for key, health in own if health is not Health.UNKNOWN]
+    down = [key for key, health in decided if health is Health.DOWN]
+    if not _most_down(len(down), len(decided)):
+        return None
+    seen_up, agreed, who = 0, 0, set[str]()
+    for key in down:
+        words = {node: verdicts[key].health for node, verdicts in peers.items() if key in verdicts}
+        if Health.DOWN in words.values():
+            agreed += 1
+        elif up := [node for node, health in words.items() if health is Health.UP]:
+            seen_up += 1
+            who.update(up)
+    here = f"{len(down)} of {len(decided)} real servers are down from here"
+    if seen_up >= DOWN_MIN and seen_up > DOWN_SHARE * (seen_up + agreed):
+        return f"{here}, but {_named(who)} {seen_up} of them up"
+    if agreed:
+        return None
+    for node, verdicts in peers.items():
+        known = [v.health for v in verdicts.values() if v.health is not Health.UNKNOWN]
+        ups = known.count(Health.UP)
+        if len(known) >= DOWN_MIN and ups > DOWN_SHARE * len(known):
+            return f"{here}, but {_named({node})} {ups} of {len(known)} others up"
+    return None
 
 
-class Vantage:
-    """What the peers' checkers see, and how that compares with us."""
+def _most_down(down: int, decided: int) -> bool:
+    return down >= DOWN_MIN and down > DOWN_SHARE * decided
 
-    def __init__(self) -> None:
-        self._heard_s: dict[str, float] = {}
-        self._seen: dict[str, Mapping[Key, Health]] = {}
 
-    def peer_heard(self, node: str, state: CheckerState, *, now_s: float) -> None:
-        """Take in the snapshot of a peer; one that is suspect itself does not count."""
-        if state.suspect is not None:
-            self._heard_s.pop(node, None)
-            self._seen.pop(node, None)
-            return
-        self._heard_s[node] = now_s
-        self._seen[node] = {
-            (verdict.virtual_service, verdict.real_server): verdict.health
-            for verdict in state.verdicts
-        }
-
-    def suspicion(self, own: Iterable[tuple[Key, Health]], *, now_s: float) -> str | None:
-        """Return in words why we are not to be believed; None while we are."""
-        decided = [(key, health) for key, health in own if health is not Health.UNKNOWN]
-        down = [key for key, health in decided if health is Health.DOWN]
-        if len(down) < DOWN_MIN or len(down) <= DOWN_SHARE * len(decided):
-            return None
-        disagrees: list[str] = []
-        for node, heard_s in self._heard_s.items():
-            if now_s - heard_s > FRESH_S:
-                continue
-            seen = self._seen[node]
-            known = [
-                seen[key] for key in down if seen.get(key, Health.UNKNOWN) is not Health.UNKNOWN
-            ]
-            ups = known.count(Health.UP)
-            if ups > DOWN_SHARE * len(down):
-                disagrees.append(f"{node} sees {ups} of them up")
-            elif known and ups <= DOWN_SHARE * len(known):
-                return None  # it sees what we see
-        if not disagrees:
-            return None
-        return f"{len(down)} of {len(decided)} real servers are down from here, but {disagrees[0]}"
+def _named(nodes: set[str]) -> str:
+    *most, last = sorted(nodes)
+    return f"{', '.join(most)} and {last} see" if most else f"{last} sees"

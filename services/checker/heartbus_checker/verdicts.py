@@ -22,6 +22,7 @@ from heartbus.events import (
 from heartbus.model import RealServerName, VirtualServiceName
 
 from .damper import Damper
+from .peers import Key as AnyKey
 from .targets import CheckPlan, Listener, Target, Unchecked
 
 Key = tuple[VirtualServiceName, RealServerName]
@@ -59,6 +60,7 @@ class Verdicts:
         self._service_health: dict[VirtualServiceName, Health] = {}
         self._unchecked = plan.unchecked
         self._taken_out: Mapping[Key, str] = {}
+        self._elsewhere: set[Key] = set()
         self._suspect: str | None = None
         self._snapshot: CheckerState | None = None
         for found in plan.listeners.values():
@@ -96,7 +98,7 @@ class Verdicts:
         changes: list[Change] = []
         for listener in self._listeners[target]:
             key = (listener.virtual_service, listener.real_server)
-            if key in self._taken_out:
+            if key in self._taken_out or key in self._elsewhere:
                 continue  # whatever its check says
             health = self._dampers[key].probe_finished(passed=passed)
             if health is not None:
@@ -114,10 +116,52 @@ class Verdicts:
             if key in self._taken_out or key not in self._dampers:
                 continue
             self._dampers[key].taken_out()
-            if self._verdicts[key].health is not Health.DOWN:
+            verdict = self._verdicts[key]
+            if verdict.health is not Health.DOWN or verdict.elsewhere:
                 changes.append(self._change(key, Health.DOWN, f"in maintenance: {file}", time_s))
+        for key in self._taken_out.keys() - taken_out.keys():
+            if key in self._elsewhere:
+                self._verdicts[key] = replace(self._verdicts[key], elsewhere=True)
         self._taken_out = dict(taken_out)
+        self._snapshot = None
         return changes
+
+    def left_to_others(self, target: Target) -> None:
+        """Leave the real servers of a target to other directors; what was decided stays shown."""
+        for listener in self._listeners[target]:
+            key = (listener.virtual_service, listener.real_server)
+            self._elsewhere.add(key)
+            self._damp_anew(listener)
+            if key not in self._taken_out:
+                self._verdicts[key] = replace(self._verdicts[key], elsewhere=True, weight=None)
+        self._snapshot = None
+
+    def taken_from_others(self, target: Target, *, time_s: float) -> None:
+        """Decide about the real servers of a target again: unknown until we have looked."""
+        for listener in self._listeners[target]:
+            key = (listener.virtual_service, listener.real_server)
+            self._elsewhere.discard(key)
+            if key not in self._taken_out:
+                self._damp_anew(listener)
+                self._set(key, Health.UNKNOWN, "not checked yet", time_s)
+
+    def heard_elsewhere(
+        self, key: Key, said: Verdict, *, node: str, time_s: float
+    ) -> VirtualServiceUp | VirtualServiceDown | None:
+        """Take over what another director decided; return what it means for the service."""
+        before = self._verdicts[key]
+        if not before.elsewhere or said.health is Health.UNKNOWN:
+            return None
+        reason = f"{node}: {said.reason}"
+        if (before.health, before.reason) == (said.health, reason):
+            return None
+        self._set(key, said.health, reason, time_s)
+        self._verdicts[key] = replace(self._verdicts[key], elsewhere=True, cause=said.cause)
+        return self._service_news(key[0])
+
+    def left_out(self) -> frozenset[Key]:
+        """Return the real servers that other directors check."""
+        return frozenset(key for key in self._elsewhere if key not in self._taken_out)
 
     def announced(self, change: Change, event_id: str) -> None:
         """Remember the id of the event that told a change; it is the cause of what follows."""
@@ -137,8 +181,9 @@ class Verdicts:
         return news
 
     def is_up(self, key: Key) -> bool:
-        """Return whether this real server is up."""
-        return self._verdicts[key].health is Health.UP
+        """Return whether this real server is up, and we are the ones who say so."""
+        verdict = self._verdicts[key]
+        return verdict.health is Health.UP and not verdict.elsewhere
 
     def undecided(self, target: Target) -> bool:
         """Return whether a verdict is about to change: it is looked at more often."""
@@ -148,9 +193,22 @@ class Verdicts:
         )
         return any(d.opposing > 0 or d.health is Health.UNKNOWN for d in dampers)
 
+    def health(self, key: AnyKey) -> Health:
+        """Return what is known of one real server."""
+        service, real_server = key
+        return self._verdicts[VirtualServiceName(service), RealServerName(real_server)].health
+
     def healths(self) -> Iterable[tuple[Key, Health]]:
         """Return what is known of each real server."""
         return ((key, verdict.health) for key, verdict in self._verdicts.items())
+
+    def own_healths(self) -> Iterable[tuple[Key, Health]]:
+        """Return what we found out ourselves of each real server that we check."""
+        return (
+            (key, verdict.health)
+            for key, verdict in self._verdicts.items()
+            if not verdict.elsewhere
+        )
 
     def _add(self, member: Listener | Unchecked, reason: str, time_s: float) -> Key:
         service = member.virtual_service
@@ -171,13 +229,7 @@ class Verdicts:
     def _change(self, key: Key, health: Health, reason: str, time_s: float) -> Change:
         service, real_server = key
         before = self._verdicts[key]
-        self._verdicts[key] = replace(
-            before, health=health, reason=reason, since_s=time_s, cause=None
-        )
-        self._snapshot = None
-        up, down = self._up.get(service, 0), self._down.get(service, 0)
-        self._up[service] = up + (health is Health.UP) - (before.health is Health.UP)
-        self._down[service] = down + (health is Health.DOWN) - (before.health is Health.DOWN)
+        self._set(key, health, reason, time_s)
         event = (RealServerUp if health is Health.UP else RealServerDown)(
             virtual_service=service, real_server=real_server, reason=reason
         )
@@ -187,6 +239,25 @@ class Verdicts:
             virtual_service=self._service_news(service),
             recovered=health is Health.UP and self._was_down(key, before.health),
         )
+
+    def _set(self, key: Key, health: Health, reason: str, time_s: float) -> None:
+        service = key[0]
+        before = self._verdicts[key]
+        self._verdicts[key] = replace(
+            before, health=health, reason=reason, since_s=time_s, cause=None, elsewhere=False
+        )
+        self._snapshot = None
+        up, down = self._up.get(service, 0), self._down.get(service, 0)
+        self._up[service] = up + (health is Health.UP) - (before.health is Health.UP)
+        self._down[service] = down + (health is Health.DOWN) - (before.health is Health.DOWN)
+
+    def _damp_anew(self, listener: Listener) -> None:
+        """Count from nothing; a server that was down must pass as often as ever."""
+        key = (listener.virtual_service, listener.real_server)
+        known = self._verdicts[key].health
+        before = self._dampers[key]
+        remembered = known if known is not Health.UNKNOWN or not before.was_down else Health.DOWN
+        self._dampers[key] = Damper(rise=listener.rise, fall=listener.fall, remembered=remembered)
 
     def _was_down(self, key: Key, before: Health) -> bool:
         if before is not Health.UNKNOWN or key not in self._dampers:

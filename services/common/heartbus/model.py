@@ -18,6 +18,8 @@ from heartbus.guards import SupervisedClient as SupervisedClient
 from heartbus.model_addresses import AddressResource as AddressResource
 from heartbus.model_addresses import AnnounceForm as AnnounceForm
 from heartbus.model_addresses import AnnounceSettings as AnnounceSettings
+from heartbus.model_checking import CheckingSettings as CheckingSettings
+from heartbus.model_checking import DecidedBy as DecidedBy
 from heartbus.model_checks import Check as Check
 from heartbus.model_checks import CheckService as CheckService
 from heartbus.model_checks import CheckType as CheckType
@@ -494,6 +496,7 @@ class Cluster:
     bus: BusSettings = field(default_factory=BusSettings)
     ipvs: IpvsSettings = field(default_factory=IpvsSettings)
     reload: ReloadSettings = field(default_factory=ReloadSettings)
+    checks: CheckingSettings = field(default_factory=CheckingSettings)
     groups: tuple[ResourceGroup, ...] = ()
     virtual_services: tuple[VirtualService, ...] = ()
     resource_path: tuple[str, ...] = ("/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d")

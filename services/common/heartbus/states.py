@@ -300,6 +300,7 @@ class Verdict:
 
     ``since_s``: sender's wall clock when it became so (Unix epoch), for people only. ``cause``: id
     of the event that announced this health. ``weight``: what it is to have, None as configured.
+    ``elsewhere``: other directors check it, and this one says nothing of it.
     """
 
     virtual_service: str
@@ -309,6 +310,7 @@ class Verdict:
     since_s: float
     cause: str | None = None
     weight: int | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,7 @@ class IpvsAgent:
             node=node,
             now_s=clock(),
             loss_percent=cluster.ipvs.loss_percent,
+            decided_by=cluster.checks.decided_by,
         )
         self._withheld: frozenset[tuple[VirtualServiceName, RealServerName]] = frozenset()
         self._node = node
@@ -141,6 +142,7 @@ class IpvsAgent:
         """
         self._roles.use(read.ipvs, [g.name for g in read.groups])
         self._verdicts.limit(read.ipvs.loss_percent)
+        self._verdicts.decide_by(read.checks.decided_by)
         services = {s.name: s for s in read.virtual_services}
         if services == self._services:
             return

@@ -1,26 +1,21 @@
-"""What the checkers last decided about each real server of ours, and whose word counts.
+"""What was last decided about each real server of ours.
 
-Sans-I/O. Our own checker's word counts. A checker that falls silent or starts anew (``unknown``)
-changes nothing: the last decision stands. After PEER_AFTER_S of silence, or while our own checker
-says that its view is suspect (it sees most servers down and a peer sees them up), the word of one
-peer's checker counts instead, that of the first by name among those heard lately, so that two peers
-who disagree cannot make an entry flap. Times are monotonic seconds on this node's clock.
+Sans-I/O. ``vantages`` says whose word counts. A checker that falls silent or starts anew
+(``unknown``) changes nothing: the last decision stands. What a governor withholds stays up until it
+may leave. Times are monotonic seconds on this node's clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp, RealServerWeight
-from heartbus.model import RealServerName, VirtualService, VirtualServiceName
+from heartbus.model import DecidedBy, RealServerName, VirtualService, VirtualServiceName
 from heartbus_ipvs_agent.governor import OFF_PERCENT, Governor
+from heartbus_ipvs_agent.vantages import Vantages, Word, word_of
 
 Server = tuple[VirtualServiceName, RealServerName]
-
-PEER_AFTER_S: Final = 10.0
-PEER_FRESH_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +38,15 @@ class VerdictBook:
         node: str,
         now_s: float,
         loss_percent: int = OFF_PERCENT,
+        decided_by: DecidedBy = DecidedBy.OWN,
     ) -> None:
         self._node = node
-        self._governor = Governor(loss_percent=loss_percent)
+        self._vantages = Vantages(node=node, decided_by=decided_by, now_s=now_s)
+        self._governor = Governor(loss_percent=loss_percent, vantages=self._vantages)
         self.withheld: dict[Server, str | None] = {}
-        self._known: set[tuple[VirtualServiceName, RealServerName]] = set()
-        self._own_heard_s = now_s
-        self._own_suspect = False
-        self._peers_heard_s: dict[str, float] = {}
-        self.decided: dict[tuple[VirtualServiceName, RealServerName], Health] = {}
-        self.weights: dict[tuple[VirtualServiceName, RealServerName], int] = {}
+        self._known: set[Server] = set()
+        self.decided: dict[Server, Health] = {}
+        self.weights: dict[Server, int] = {}
         self.use(services)
 
     def use(self, services: Iterable[VirtualService]) -> None:
@@ -71,36 +65,37 @@ class VerdictBook:
         """Change how much may leave within a minute without agreement."""
         self._governor.loss_percent = loss_percent
 
+    def decide_by(self, decided_by: DecidedBy) -> None:
+        """Change whose word counts, from the next snapshot on."""
+        self._vantages.decided_by = decided_by
+
     def bus_found(self, *, now_s: float) -> None:
         """Silence during an outage of the bus says nothing about our checker: count anew."""
-        self._own_heard_s = now_s
-        self._peers_heard_s.clear()
+        self._vantages.bus_found(now_s=now_s)
 
     def snapshot_received(
         self, snapshot: CheckerState, *, node: str, now_s: float
     ) -> list[VerdictChange]:
         """Take in the snapshot of the checker on ``node``; return what it changes."""
-        if node == self._node:
-            self._own_heard_s = now_s
-            self._own_suspect = snapshot.suspect is not None
-            if self._own_suspect:
-                return []
-        else:
-            if snapshot.suspect is not None:
-                return []
-            self._governor.peer_said(node, snapshot, now_s=now_s)
-            if not self._peer_counts(node, now_s=now_s):
-                return self.reconsidered(now_s=now_s)
+        vantages = self._vantages
+        vantages.heard(node, snapshot, now_s=now_s)
+        own = vantages.own_decides(now_s=now_s)
+        if node != self._node and not vantages.peers_matter(now_s=now_s):
+            return self.reconsidered(now_s=now_s)
         changes = []
         for verdict in snapshot.verdicts:
-            change = self._decide(
+            server = (
                 VirtualServiceName(verdict.virtual_service),
                 RealServerName(verdict.real_server),
-                verdict.health,
-                verdict.weight,
-                verdict.cause,
-                now_s=now_s,
             )
+            word: Word | None
+            if own and not vantages.elsewhere(server):
+                if node != self._node:
+                    continue
+                word = Word(verdict.health, verdict.weight, verdict.cause)
+            else:
+                word = vantages.word(server, now_s=now_s)
+            change = self._decide(server, word, now_s=now_s)
             if change is not None:
                 changes.append(change)
         return changes
@@ -113,73 +108,45 @@ class VerdictBook:
         event_id: str,
         now_s: float,
     ) -> list[VerdictChange]:
-        """Take in an event; those of a peer's checker only agree. Return what it changes."""
-        health = Health.DOWN if isinstance(event, RealServerDown) else Health.UP
-        if node != self._node:
-            server = (event.virtual_service, event.real_server)
-            self._governor.peer_changed(node, server, health)
+        """Take in an event; where those of a peer do not count they only agree."""
+        server = (VirtualServiceName(event.virtual_service), RealServerName(event.real_server))
+        self._vantages.told(node, event, event_id, now_s=now_s)
+        own = self._vantages.own_decides(now_s=now_s) and not self._vantages.elsewhere(server)
+        if own and node != self._node:
             return self.reconsidered(now_s=now_s)
-        self._own_heard_s = now_s
-        if self._own_suspect:
-            return []
-        change = self._decide(
-            VirtualServiceName(event.virtual_service),
-            RealServerName(event.real_server),
-            health,
-            None if isinstance(event, RealServerDown) else event.weight,
-            event_id,
-            now_s=now_s,
-        )
+        word = word_of(event, event_id) if own else self._vantages.word(server, now_s=now_s)
+        change = self._decide(server, word, now_s=now_s)
         return [] if change is None else [change]
 
     def reconsidered(self, *, now_s: float) -> list[VerdictChange]:
         """Return the losses that were withheld and may be so now; ask on a period too."""
         changes = []
         for server, cause in list(self.withheld.items()):
-            change = self._decide(*server, Health.DOWN, None, cause, now_s=now_s)
+            change = self._decide(server, Word(Health.DOWN, None, cause), now_s=now_s)
             if change is not None:
                 changes.append(change)
         return changes
 
-    def _peer_counts(self, node: str, *, now_s: float) -> bool:
-        self._peers_heard_s[node] = now_s
-        self._peers_heard_s = {
-            peer: heard_s
-            for peer, heard_s in self._peers_heard_s.items()
-            if now_s - heard_s <= PEER_FRESH_S
-        }
-        own_silent = self._own_suspect or now_s - self._own_heard_s > PEER_AFTER_S
-        return own_silent and node == min(self._peers_heard_s)
-
-    def _decide(
-        self,
-        virtual_service: VirtualServiceName,
-        real_server: RealServerName,
-        health: Health,
-        weight: int | None,
-        cause: str | None,
-        *,
-        now_s: float,
-    ) -> VerdictChange | None:
-        key = (virtual_service, real_server)
-        if health is Health.UNKNOWN or key not in self._known:
+    def _decide(self, server: Server, word: Word | None, *, now_s: float) -> VerdictChange | None:
+        if word is None or word.health is Health.UNKNOWN or server not in self._known:
             return None
-        if self.decided.get(key) is health and self.weights.get(key) == weight:
-            self.withheld.pop(key, None)
+        health, weight, cause = word
+        before = self.decided.get(server)
+        if before is health and self.weights.get(server) == weight:
+            self.withheld.pop(server, None)
             return None
-        before = self.decided.get(key)
         if health is Health.DOWN and before is Health.UP:
-            if not self._governor.may_leave(key, now_s=now_s):
-                self.withheld[key] = cause
+            if not self._governor.may_leave(server, now_s=now_s):
+                self.withheld[server] = cause
                 return None
         elif health is Health.UP and before is Health.DOWN:
-            self._governor.came_back(key)
-        self.withheld.pop(key, None)
-        self.decided[key] = health
+            self._governor.came_back(server)
+        self.withheld.pop(server, None)
+        self.decided[server] = health
         if weight is None:
-            self.weights.pop(key, None)
+            self.weights.pop(server, None)
         else:
-            self.weights[key] = weight
+            self.weights[server] = weight
         return VerdictChange(
-            virtual_service=virtual_service, real_server=real_server, health=health, cause=cause
+            virtual_service=server[0], real_server=server[1], health=health, cause=cause
         )

@@ -29,6 +29,7 @@ from heartbus.config.ha_cf import (
 )
 from heartbus.config.interfaces_here import check_interfaces
 from heartbus.config.native_groups import resources_of
+from heartbus.config.native_checking import read_checking
 from heartbus.config.native_ipvs import read_ipvs
 from heartbus.config.native_services import virtual_service
 from heartbus.config.native_vip import announce_settings, read_vip
@@ -126,6 +127,7 @@ class _Reader:
         bus = read_bus(document.table("bus"))
         with self._refusing("services"):
             ipvs = read_ipvs(document.table("ipvs"))
+            checks = read_checking(document.table("checks"))
         with self._refusing("directors", "groups", "guards", "resources"):
             directors = self._directors("directors", document.tables("directors"))
             witnesses = self._directors("witnesses", document.tables("witnesses"))
@@ -142,6 +144,7 @@ class _Reader:
             vip=vip,
             bus=bus,
             ipvs=ipvs,
+            checks=checks,
             groups=tuple(group.value for group in draft.groups),
             virtual_services=tuple(service.value for service in draft.services),
             reload=self._files.reload.settings,

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from heartbus.config.show_checks import check_in_words
+from heartbus.config.show_checks import check_in_words, checking_in_words
 from heartbus.model import (
     PLAIN_TUNNEL,
     AddressResource,
@@ -119,6 +119,7 @@ def _text(cluster: Cluster) -> Iterator[str]:
     )
     yield _row("Files", _when_read(cluster.reload))
     yield from _ipvs(cluster.ipvs)
+    yield from _rows("Checks", list(checking_in_words(cluster.checks)))
     for group in cluster.groups:
         yield ""
         yield f"Group {group.name}"

@@ -5,7 +5,9 @@ Sans-I/O.
 
 from __future__ import annotations
 
-from heartbus.model import Check, CheckService, CheckType
+from collections.abc import Iterator
+
+from heartbus.model import Check, CheckingSettings, CheckService, CheckType, DecidedBy
 from heartbus.model_checks import uses
 
 _HTTP = (CheckService.HTTP, CheckService.HTTPS, CheckService.HTTP_PROXY, CheckService.HTTP2)
@@ -36,6 +38,24 @@ def check_in_words(check: Check) -> str:
             then = f", then {check.connects} x connect {within}" if check.connects else ""
             negotiated = f"within {check.negotiate_timeout_s:g} s"
             return f"{check.service}{port}: {_exchange(check)}, {negotiated}{then}{each}"
+
+
+def checking_in_words(checks: CheckingSettings) -> Iterator[str]:
+    """Yield what holds for all checks together, where it is not the default."""
+    default = CheckingSettings()
+    if checks.decided_by is DecidedBy.MAJORITY:
+        yield "down is what more than half of the checkers that know a server say"
+    if checks.probers:
+        yield f"each real server is checked by {checks.probers} directors"
+    if checks.concurrent != default.concurrent:
+        yield f"{checks.concurrent} under way at once"
+    if checks.rate:
+        yield f"{checks.rate} begun in a second at most"
+    if checks.backoff > 1:
+        yield (
+            f"down for {checks.backoff_after_s:g} s and longer: every 2, 4, … intervals,"
+            f" {checks.backoff} at most"
+        )
 
 
 def _each(check: Check) -> str:
