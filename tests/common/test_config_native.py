@@ -352,7 +352,11 @@ GROUP = '[[groups]]\nname = "g"\npreferred = "a"\n'
             "vip.refresh: nan is not allowed; allowed is seconds above 0, as a number or as text"
             ' such as "75ms" or "2s"',
         ),
-        ("[grups]\n", 0, "grups: unknown key; allowed is membership, vip, bus, ipvs, checks, directors,"),
+        (
+            "[grups]\n",
+            0,
+            "grups: unknown key; allowed is membership, vip, bus, ipvs, checks, directors,",
+        ),
         (
             '[[directors]]\nname = "a"\n',
             1,
