@@ -218,6 +218,12 @@ def start_echo_server(host: Host, port: int) -> Process:
     return _start(host, facts, ["echo", port])
 
 
+def start_speaker(host: Host, port: int, text: str) -> Process:
+    """Start what answers ``ContinuousClient`` with a text, over IPv4 and IPv6."""
+    facts = host.directory / f"say-{port}-{time.monotonic_ns()}"
+    return _start(host, facts, ["say", port, text])
+
+
 def _start(host: Host, facts: Path, arguments: Sequence[object]) -> Process:
     facts.touch()
     process = host.start([sys.executable, "-S", TRAFFIC, facts, *map(str, arguments)])

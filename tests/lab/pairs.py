@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -89,6 +89,11 @@ class Pair(abc.ABC):
         _traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    @property
+    def client_host(self) -> Host:
+        """Where the client is; other clients may run there too."""
+        return self._client
 
     # --- what a trial does -----------------------------------------------------------------------
 
@@ -215,8 +220,11 @@ class HeartbusPair(Pair):
         environment: Mapping[str, str] | None = None,
         settings: str = "",
         voter: bool = False,
+        also: Sequence[str] = (),
     ) -> None:
-        """``timers`` None: those of a configuration that says nothing about them.
+        """``also``: resources beside the VIP, in the same group.
+
+        ``timers`` None: those of a configuration that says nothing about them.
 
         ``settings``: lines for the section [membership]. ``voter``: a third host, a witness that
         runs membership alone and votes.
@@ -229,7 +237,7 @@ class HeartbusPair(Pair):
             period_s=times.keepalive_s,
             echo_period_s=echo_period_s,
         )
-        self._text = _heartbus_toml(timers, settings, voter=voter)
+        self._text = _heartbus_toml(timers, settings, voter=voter, also=also)
         self._environment = environment
         if voter:
             self.hosts[VOTER] = lab.host(f"{label}-{VOTER}", hostname=VOTER)
@@ -292,7 +300,10 @@ class HeartbusPair(Pair):
         return held is not None and held.groups[0].status is HoldStatus.RELEASED
 
 
-def _heartbus_toml(timers: Timers | None, settings: str, *, voter: bool) -> str:
+def _heartbus_toml(
+    timers: Timers | None, settings: str, *, voter: bool, also: Sequence[str]
+) -> str:
+    resources = ", ".join(f'"{resource}"' for resource in (f"{VIP}/24", *also))
     times = "" if timers is None else (
         f"keepalive = {timers.keepalive_s:.6g}\nwarntime = {timers.warntime_s:.6g}\n"
         f"deadtime = {timers.deadtime_s:.6g}\ninitdead = {timers.initdead_s:.6g}\n"
@@ -307,7 +318,7 @@ def _heartbus_toml(timers: Timers | None, settings: str, *, voter: bool) -> str:
         '[[membership.links]]\nkind = "bcast"\ninterface = "eth0"\n'
         "[membership.authentication]\nsigning_key = 1\n"
         '[[membership.authentication.keys]]\nid = 1\nsecret = "a-secret-of-sixteen-or-more"\n'
-        f'[[groups]]\nname = "vip"\npreferred = "{NAMES[0]}"\nresources = ["{VIP}/24"]\n'
+        f'[[groups]]\nname = "vip"\npreferred = "{NAMES[0]}"\nresources = [{resources}]\n'
     )
 
 

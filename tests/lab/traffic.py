@@ -1,7 +1,7 @@
 """The programs that run inside a host to make traffic; ``tests.lab.client`` starts and reads them.
 
 Only the standard library is imported, so that they start fast in the lab kernel. Called as
-``python -S traffic.py FACTS ask|hold|echo ARGUMENTS…``; SIGTERM ends them with exit code 0.
+``python -S traffic.py FACTS ask|hold|echo|say ARGUMENTS…``; SIGTERM ends them with exit code 0.
 """
 
 from __future__ import annotations
@@ -106,6 +106,18 @@ async def _echo(_facts: TextIO, port: str) -> None:
         await server.serve_forever()
 
 
+async def _say(_facts: TextIO, port: str, text: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read(ANSWER_BYTES_MAX)
+            writer.write(text.encode())
+            writer.close()
+
+    async with await asyncio.start_server(answer, None, int(port)) as server:  # both families
+        print("ready", flush=True)
+        await server.serve_forever()
+
+
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not error.errno:
         return "timeout"
@@ -118,7 +130,7 @@ async def _main(kind: str, facts: TextIO, arguments: Sequence[str]) -> None:
     task = asyncio.current_task()
     assert task is not None
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    if kind != "echo":
+    if kind not in ("echo", "say"):
         print("ready", flush=True)
     with contextlib.suppress(asyncio.CancelledError):
         match kind:
@@ -128,6 +140,8 @@ async def _main(kind: str, facts: TextIO, arguments: Sequence[str]) -> None:
                 await _hold(facts, *arguments)
             case "echo":
                 await _echo(facts, *arguments)
+            case "say":
+                await _say(facts, *arguments)
 
 
 def _program(argv: Sequence[str]) -> int:

@@ -1,11 +1,10 @@
 """Addresses on bridges, macvlans, VLANs and bonds: held and announced there, by the real process.
 
-VLANs and bonds need modules that the lab kernel has.
+VLANs and bonds need modules that the lab kernel has; it loads them when they are asked for.
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,14 +32,12 @@ def macvlan(director: Director, client: Host) -> str:
 
 
 def vlan(director: Director, client: Host) -> str:
-    subprocess.run(["modprobe", "8021q"], check=True)
     for host in (director.host, client):
         host.ip(f"link add link eth0 name eth0.{VLAN} type vlan id {VLAN}")
     return f"eth0.{VLAN}"
 
 
 def bond(director: Director, client: Host) -> str:
-    subprocess.run(["modprobe", "bonding", "max_bonds=0"], check=True)
     director.host.ip("link add bond0 type bond mode active-backup miimon 20")
     director.host.ip("link set eth0 down", "link set eth1 down")
     director.host.ip("link set eth0 master bond0", "link set eth1 master bond0")

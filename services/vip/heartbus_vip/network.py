@@ -94,6 +94,7 @@ class Network:
         self._log, self._clock = log, clock
         self._lines = RateLimit(period_s=SIMILAR_LINES_S)
         self._just_put: list[AddressResource] = []
+        self._silent: set[str] = set()
 
     @property
     def next_deadline_s(self) -> float | None:
@@ -162,21 +163,37 @@ class Network:
             elif outcome.missing:
                 repaired.append(outcome.resource)
                 self._log.warning("address.repaired", address=outcome.resource.name)
-                self._schedule.start(outcome.resource, now_s=self._clock())
+                self._begin(outcome.resource)
         return Upheld(problems=problems, repaired=tuple(repaired))
 
     def announce(self, resource: AddressResource) -> None:
         """Begin a burst; its first frame is sent at once."""
-        self._schedule.start(resource, now_s=self._clock())
+        self._begin(resource)
         self._send_due()
 
-    def announce_on(self, interface: str, held: Iterable[AddressResource]) -> None:
-        """Begin a burst for each address that is held on an interface, which runs again."""
-        again = [r for r in held if self._addresses.interface_name(r) == interface]
+    def link_silent(self, interface: str, held: Iterable[AddressResource]) -> None:
+        """Announce nothing on an interface that carries nothing: it would go out when it runs."""
+        self._silent.add(interface)
+        for resource in self._held_on(interface, held):
+            self._schedule.stop(resource)
+
+    def link_runs(
+        self, interface: str, held: Iterable[AddressResource], *, after_s: float = 0.0
+    ) -> None:
+        """Begin a burst, in ``after_s`` seconds, for each address that is held on an interface."""
+        self._silent.discard(interface)
+        again = self._held_on(interface, held)
         if again:
             self._log.info("address.reannounced", interface=interface, addresses=len(again))
         for resource in again:
-            self.announce(resource)
+            self._schedule.start(resource, now_s=self._clock() + after_s)
+
+    def _held_on(self, interface: str, held: Iterable[AddressResource]) -> list[AddressResource]:
+        return [r for r in held if self._addresses.interface_name(r) == interface]
+
+    def _begin(self, resource: AddressResource) -> None:
+        if self._addresses.interface_name(resource) not in self._silent:
+            self._schedule.start(resource, now_s=self._clock())
 
     def announce_due(self) -> None:
         """Send the frames whose time has come; then do what a new address needs besides."""

@@ -46,6 +46,7 @@ from heartbus_vip.frames import ArpForm
 from heartbus_vip.holder import Holder
 from heartbus_vip.hook_calls import HookCalls
 from heartbus_vip.kernel_news import KernelNews
+from heartbus_vip.kernel_watch import KernelWatch
 from heartbus_vip.leases import LEASE_FILE, LeaseFile, boot_id
 from heartbus_vip.looks import TrackerLooks
 from heartbus_vip.marks import StartedMarks
@@ -57,7 +58,6 @@ from heartbus_vip.resource import ScriptResult
 from heartbus_vip.scripts import Programs
 from heartbus_vip.self_fence import fence_self
 from heartbus_vip.tracking import Tracking
-from heartbus_vip.upkeep import Upkeep
 from heartbus_vip.watch import FileWatch
 
 Inbound = MembershipState | GroupGranted | GroupRevoked
@@ -84,7 +84,6 @@ class VipService:
         kernel_news: KernelNews | None = None,
     ) -> None:
         self._send_arp = send_arp or _no_arp
-        self._kernel_news = kernel_news
         self._node, self._cluster, self._bus, self._log = node, cluster, bus, log
         self._network, self._clock = network, clock
         self._boot_id = boot_id()
@@ -101,7 +100,15 @@ class VipService:
             present=network.present(a for g in cluster.groups for a in g.addresses),
             left_over=self._marked,
         )
-        self._upkeep = Upkeep({a.address for g in cluster.groups for a in g.addresses})
+        self._kernel = KernelWatch(
+            kernel_news,
+            addresses=(a.address for g in cluster.groups for a in g.addresses),
+            network=network,
+            held=lambda: [a for a, _ in self._holder.wanted(now_s=clock())],
+            changed=self._kernel_changed,
+            keepalive_s=cluster.membership.timers.keepalive_s,
+            clock=clock,
+        )
         self._repairs = Repairs(node, cluster.groups)
         self._with_scripts = frozenset(
             group.name
@@ -120,7 +127,7 @@ class VipService:
 
     async def run(self, *, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Hold and let go until ``stopping`` is set, then let go of everything."""
-        with self._lease_file_watched(), self._kernel_watched():
+        with self._lease_file_watched(), self._kernel.watched():
             await self._run(stopping, ready)
 
     @contextlib.contextmanager
@@ -146,31 +153,10 @@ class VipService:
             loop.remove_reader(watch.fileno())
             watch.close()
 
-    @contextlib.contextmanager
-    def _kernel_watched(self) -> Iterator[None]:
-        """Hear of addresses and interfaces; without that the refresh period remains."""
-        news = self._kernel_news
-        if news is None:
-            yield
-            return
-
-        def look() -> None:
-            now_s = self._clock()
-            soon_s, interfaces = self._upkeep.told(news.read(), now_s=now_s)
-            held = [resource for resource, _ in self._holder.wanted(now_s=now_s)]
-            for interface in interfaces:
-                self._network.announce_on(interface, held)
-            if soon_s is not None:
-                self._refresh_due_s = min(self._refresh_due_s, soon_s)
-            if soon_s is not None or interfaces:
-                self._changed.set()
-
-        loop = asyncio.get_running_loop()
-        loop.add_reader(news.fileno(), look)
-        try:
-            yield
-        finally:
-            loop.remove_reader(news.fileno())
+    def _kernel_changed(self, refresh_s: float | None) -> None:
+        if refresh_s is not None:
+            self._refresh_due_s = min(self._refresh_due_s, refresh_s)
+        self._changed.set()
 
     async def _run(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -330,7 +316,7 @@ class VipService:
             self._refresh_due_s = self._clock()  # at once, but news first
             return
         now_s = self._clock()
-        self._upkeep.refreshed(now_s=now_s)
+        self._kernel.refreshed(now_s=now_s)
         for event in self._repairs.repaired(upheld.repaired, self._holder.state(), now_s=now_s):
             self._bus.publish(event)
         self._carry_out(self._holder.refreshed(upheld.problems, now_s=now_s))

@@ -2,20 +2,41 @@
 
 Sans-I/O. An address that went is looked after by the refresh that is due anyway; here it is made
 due at once, but not more often than REPAIR_SPACING_S, so that another program which takes an
-address away again and again cannot keep this one busy. On an interface that runs again, or has
-another hardware address, everything is announced anew: a switch has forgotten where it was.
+address away again and again cannot keep this one busy.
+
+On an interface that runs again everything is announced anew, because a switch may have forgotten
+where it was; but not before the other directors can be heard there. Another one may hold our
+addresses by then, and announcing them would turn its clients away from it. On one that has another
+hardware address, or is a bond that failed over, they are announced at once: it was never away.
 """
 
 from __future__ import annotations
 
+import enum
 import math
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from heartbus_vip.rtnetlink import AddressGone, LinkGone, LinkNews, News
 
 REPAIR_SPACING_S: Final = 0.05
+
+
+class LinkIs(enum.Enum):
+    """What has become of an interface: nothing is announced, later, or at once."""
+
+    SILENT = "not running"
+    BACK = "running again"
+    ANOTHER = "sending otherwise"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follows:
+    """``refresh_s``: when to refresh the addresses; None: nothing calls for it."""
+
+    refresh_s: float | None = None
+    links: Mapping[str, LinkIs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +57,14 @@ class Upkeep:
         """Note a refresh of the addresses."""
         self._refreshed_s = now_s
 
-    def told(self, news: Iterable[News] | None, *, now_s: float) -> tuple[float | None, list[str]]:
-        """Return when to refresh (None: nothing calls for it) and on which interfaces to announce.
-
-        ``news`` None: some were lost, so anything may have happened.
-        """
+    def told(self, news: Iterable[News] | None, *, now_s: float) -> Follows:
+        """Return what follows; ``news`` None: some were lost, so anything may have happened."""
         soon_s = max(now_s, self._refreshed_s + REPAIR_SPACING_S)
         if news is None:
             self._links.clear()
-            return soon_s, []
-        refresh, announce = False, dict[str, None]()
+            return Follows(refresh_s=soon_s)
+        refresh = False
+        links: dict[str, LinkIs] = {}
         for item in news:
             match item:
                 case AddressGone():
@@ -54,15 +73,21 @@ class Upkeep:
                     self._links.pop(item.index, None)
                     refresh = True  # what was there is to be said soon, not when it is due
                 case LinkNews():
-                    if self._wants_to_be_told(item):
-                        announce[item.name] = None
-                        refresh = True  # IPv6 has lost its addresses while it was down
-        return soon_s if refresh else None, list(announce)
+                    changed = self._changed(item)
+                    if changed is not None and not (
+                        # what is announced at once must not overtake what has to wait
+                        changed is LinkIs.ANOTHER and links.get(item.name) is LinkIs.BACK
+                    ):
+                        links[item.name] = changed
+                    refresh |= changed is LinkIs.BACK  # IPv6 has lost its addresses meanwhile
+        return Follows(refresh_s=soon_s if refresh else None, links=links)
 
-    def _wants_to_be_told(self, link: LinkNews) -> bool:
+    def _changed(self, link: LinkNews) -> LinkIs | None:
         before = self._links.get(link.index)
         self._links[link.index] = _Link(running=link.running, mac=link.mac)
         if not link.running:
-            return False
+            return LinkIs.SILENT
         # One that was never heard of before may have been down: the first news are of a change.
-        return before is None or not before.running or before.mac != link.mac or link.notify
+        if before is None or not before.running:
+            return LinkIs.BACK
+        return LinkIs.ANOTHER if before.mac != link.mac or link.notify else None
