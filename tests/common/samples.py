@@ -45,4 +45,4 @@ def _sample(kind: Any) -> Any:
         return _sample(arguments[0])
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return next(iter(kind))
-    return {str: "text", int: 3, float: 0.25, bool: True}[kind]
+    return {str: "text", int: 3, float: 0.25, bool: True, bytes: b"\x81"}[kind]

@@ -285,7 +285,7 @@ async def test_a_command_is_answered_with_its_outcome(server: NatsServer) -> Non
     async with asyncio.timeout(30):
         served, asker = Client(server, "membership"), Client(server, "cli", node="observer")
 
-        async def handler(command: Command, within_s: float) -> CommandOutcome:
+        async def handler(command: Command, within_s: float, _cause: str) -> CommandOutcome:
             assert command == Standby(scope=GroupScope.LOCAL)
             assert 0 < within_s <= 5.0
             return CommandOutcome(done=True, message="moved", holders={"vip": "b"}, took_s=0.5)
@@ -309,7 +309,7 @@ async def test_garbage_and_foreign_replies_to_a_command_do_no_harm(server: NatsS
         served = Client(server, "membership")
         carried_out: list[Command] = []
 
-        async def handler(command: Command, _within_s: float) -> CommandOutcome:
+        async def handler(command: Command, _within_s: float, _cause: str) -> CommandOutcome:
             carried_out.append(command)
             return CommandOutcome(done=True, message="done")
 

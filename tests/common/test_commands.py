@@ -9,7 +9,18 @@ import pytest
 
 from heartbus import log
 from heartbus.commands import COMMANDS_MAX, CommandDesk
-from heartbus.events import Command, CommandOutcome, FailBack, Message, NodeLeft, Standby
+from heartbus.events import (
+    Command,
+    CommandOutcome,
+    Event,
+    FailBack,
+    GroupScope,
+    Message,
+    NodeLeft,
+    OperatorAnswered,
+    OperatorCommanded,
+    Standby,
+)
 from tests.common.samples import sample_envelope
 
 DONE = CommandOutcome(done=True, message="done")
@@ -20,14 +31,25 @@ def message(command: Command | NodeLeft, *, sent_s: float = 1000.0) -> Message:
     return Message(envelope=replace(envelope, time_s=sent_s, valid_for_s=10.0), body=command)
 
 
-def desk() -> tuple[CommandDesk, list[tuple[Command, float]]]:
+class Told:
+    """What a desk publishes: events with their causes; the ids are their numbers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Event, str | None]] = []
+
+    def __call__(self, event: Event, cause: str | None) -> str:
+        self.events.append((event, cause))
+        return f"event-{len(self.events)}"
+
+
+def desk(told: Told | None = None) -> tuple[CommandDesk, list[tuple[Command, float]]]:
     carried_out: list[tuple[Command, float]] = []
 
-    async def handler(command: Command, within_s: float) -> CommandOutcome:
+    async def handler(command: Command, within_s: float, _cause: str) -> CommandOutcome:
         carried_out.append((command, within_s))
         return DONE
 
-    made = CommandDesk(service="membership", log=log.logger(node="a"))
+    made = CommandDesk(service="membership", log=log.logger(node="a"), tell=told or Told())
     made.serve(Standby, handler)
     return made, carried_out
 
@@ -63,7 +85,7 @@ async def test_what_is_no_command_of_this_service_is_refused(what: Command | Nod
 async def test_a_defect_is_an_answer_and_no_end() -> None:
     made, _ = desk()
 
-    async def broken(_command: Command, _within_s: float) -> CommandOutcome:
+    async def broken(_command: Command, _within_s: float, _cause: str) -> CommandOutcome:
         raise ZeroDivisionError("no")
 
     made.serve(Standby, broken)
@@ -75,7 +97,7 @@ async def test_too_many_at_once_are_refused() -> None:
     made, _ = desk()
     go = asyncio.Event()
 
-    async def slow(_command: Command, _within_s: float) -> CommandOutcome:
+    async def slow(_command: Command, _within_s: float, _cause: str) -> CommandOutcome:
         await go.wait()
         return DONE
 
@@ -90,3 +112,28 @@ async def test_too_many_at_once_are_refused() -> None:
     go.set()
     assert await asyncio.gather(*running) == [DONE] * COMMANDS_MAX
     assert (await made.carry_out(message(Standby()), wall_s=1000.0)).done
+
+
+async def test_a_command_and_its_outcome_are_told_and_are_the_cause_of_what_follows() -> None:
+    told = Told()
+    made, _ = desk(told)
+    causes: list[str] = []
+
+    async def handler(_command: Command, _within_s: float, cause: str) -> CommandOutcome:
+        causes.append(cause)
+        return DONE
+
+    made.serve(Standby, handler)
+    sent = message(Standby(scope=GroupScope.LOCAL))
+    await made.carry_out(sent, wall_s=1000.0)
+    begun = OperatorCommanded(command="standby", arguments="scope=local", by="vip")
+    ended = OperatorAnswered(command="standby", done=True, message="done")
+    assert told.events == [(begun, sent.envelope.id), (ended, "event-1")]
+    assert causes == ["event-1"]
+
+
+async def test_a_command_that_is_refused_at_the_door_is_not_told() -> None:
+    told = Told()
+    made, _ = desk(told)
+    await made.carry_out(message(Standby()), wall_s=1500.0)
+    assert told.events == []

@@ -1,4 +1,4 @@
-"""A director without IPVS: nats-server, membership, vip and checker under one supervisor.
+"""A director without IPVS: nats-server, membership, vip, checker and recorder under a supervisor.
 
 ``heartbus up`` ends where the kernel has no ip_vs, because then no virtual service can work. What
 concerns the address alone (heartbeats, leases, takeover) needs none, and is measured natively. So
@@ -18,10 +18,16 @@ from typing import Final
 from heartbus import log
 from heartbus.runner import known_node, load_config, name_process
 from heartbus.up import nats_server
-from heartbus.up.director import STOP_ORDER, WITNESS_SERVICES, Configuration, service_body
+from heartbus.up.director import (
+    RECORDER,
+    STOP_ORDER,
+    WITNESS_SERVICES,
+    Configuration,
+    service_body,
+)
 from heartbus.up.supervisor import Child, Supervisor, exec_body
 
-SERVICES: Final = ("membership", "vip", "checker")
+SERVICES: Final = ("membership", "vip", "checker", RECORDER)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     children = [
         Child(name="nats-server", body=server, notifies=False),
         *(
-            Child(name=name, body=service_body(name, arguments, configuration))
+            Child(
+                name=name,
+                body=service_body(name, arguments, configuration),
+                needed=name != RECORDER,
+            )
             for name in (WITNESS_SERVICES if is_witness else SERVICES)
         ),
     ]

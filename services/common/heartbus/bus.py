@@ -12,25 +12,34 @@ import contextlib
 import sys
 import time
 import uuid
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Final, Protocol
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from heartbus import codec, subjects
+from heartbus.bus_protocol import Bus as Bus
+from heartbus.bus_protocol import ConnectionCallback as ConnectionCallback
+from heartbus.bus_protocol import EnvelopeCallback as EnvelopeCallback
+from heartbus.bus_protocol import StateSource as StateSource
 from heartbus.commands import CommandDesk, CommandHandler, refused, verb
 from heartbus.events import (
-    SCHEMA_VERSION,
+    ANSWER_CLASSES,
+    Answer,
     Body,
     Command,
     CommandOutcome,
-    Envelope,
     Event,
     Message,
-    State,
+    NoAnswer,
+    Query,
 )
 from heartbus.freshness import Freshness, FreshnessFilter
+from heartbus.inbox import INBOX_MESSAGES_MAX as INBOX_MESSAGES_MAX
+from heartbus.inbox import Inbox as Inbox
 from heartbus.log import RateLimit, logger
+from heartbus.queries import QueryDesk, QueryHandler
+from heartbus.speaker import Speaker
 
 # nats-py tries to import aiohttp for a transport that we do not use: 10 MB in every service.
 _UNWANTED = "aiohttp" not in sys.modules
@@ -44,88 +53,13 @@ if _UNWANTED:
 
 EVENT_VALID_S: Final = 10.0
 STATE_VALID_S: Final = 3.0
-INBOX_MESSAGES_MAX: Final = 4096
 OUTBOX_MESSAGES_MAX: Final = 4096
 ECHO_PERIOD_S: Final = 1.0
 ECHO_MISSED_MAX: Final = 3
 
 RECONNECT_WAIT_S: Final = 0.1
 
-ConnectionCallback = Callable[[bool], None]
 MessageCallback = Callable[[Any], Awaitable[None]]
-StateSource = Callable[[], State | tuple[State, ...]]
-"""A snapshot; one that is too large for a message, as several, of which each says what it is of."""
-
-
-class Inbox:
-    """A bounded queue of messages for one consumer; when full the oldest is dropped and counted.
-
-    Dropping the oldest is right because snapshots repeat: what is lost is told again.
-    """
-
-    def __init__(self, *, messages_max: int = INBOX_MESSAGES_MAX) -> None:
-        self._messages: deque[Message] = deque(maxlen=messages_max)
-        self._arrived = asyncio.Event()
-        self.overflowed = 0
-
-    def put(self, message: Message) -> None:
-        """Append a message; never waits."""
-        if len(self._messages) == self._messages.maxlen:
-            self.overflowed += 1
-        self._messages.append(message)
-        self._arrived.set()
-
-    def get_nowait(self) -> Message | None:
-        """Return the oldest message, or None."""
-        return self._messages.popleft() if self._messages else None
-
-    async def get(self) -> Message:
-        """Wait for the oldest message. Cancelling it loses nothing."""
-        while not self._messages:
-            self._arrived.clear()
-            await self._arrived.wait()
-        return self._messages.popleft()
-
-    async def __aiter__(self) -> AsyncIterator[Message]:
-        while True:
-            yield await self.get()
-
-
-class Bus(Protocol):
-    """What a service needs of the bus. ``MemoryBus`` in heartbus.testing is the other one."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether messages can be sent now."""
-        ...
-
-    def publish(self, event: Event, *, cause: str | None = None) -> str:
-        """Send an event and return its id; lost if the bus is down, which is counted."""
-        ...
-
-    def serve_state(self, source: StateSource) -> None:
-        """Publish ``source()`` about every second, on reconnect and when asked for."""
-        ...
-
-    def publish_state(self) -> None:
-        """Publish the served state now, because it changed."""
-        ...
-
-    def subscribe(self, subjects_: Iterable[str], inbox: Inbox) -> None:
-        """Deliver decoded, fresh messages on these subjects to ``inbox``."""
-        ...
-
-    def on_connection(self, callback: ConnectionCallback) -> None:
-        """Call ``callback(connected)`` whenever the connection comes or goes."""
-        ...
-
-    def serve_command(self, command_class: type[Command], handler: CommandHandler) -> None:
-        """Carry out commands of one class that are sent to this service on this director."""
-        ...
-
-    async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
-        """Ask one service on one director for its snapshot; None if it does not answer."""
-        ...
 
 
 class NatsBus:
@@ -139,8 +73,7 @@ class NatsBus:
         self._url = url
         self._node = node
         self._service = service
-        self._incarnation = incarnation
-        self._sequence = 0
+        self._speaker = Speaker(node=node, service=service, incarnation=incarnation)
         self._client: Any = None
         self._connected = False
         self._lost = asyncio.Event()
@@ -151,10 +84,17 @@ class NatsBus:
         )
         self._state_source: StateSource | None = None
         self._state_wanted = asyncio.Event()
-        self._subscriptions: list[tuple[str, Inbox]] = []
+        self._subscriptions: list[tuple[str, MessageCallback]] = []
         self._listeners: list[ConnectionCallback] = []
-        self._desk = CommandDesk(service=service, log=logger(node=node, service=service))
-        self._commands: set[asyncio.Task[None]] = set()
+        self._desk = CommandDesk(
+            service=service,
+            log=logger(node=node, service=service),
+            tell=lambda event, cause: self.publish(event, cause=cause),
+        )
+        self._queries = QueryDesk(
+            service=service, speaker=self._speaker, log=logger(node=node, service=service)
+        )
+        self._carried_out: set[asyncio.Task[None]] = set()
         self._freshness = FreshnessFilter()
         self._echo_heard_s = time.monotonic()
         self._lines = RateLimit(period_s=10.0)
@@ -187,7 +127,13 @@ class NatsBus:
 
     def subscribe(self, subjects_: Iterable[str], inbox: Inbox) -> None:
         """Deliver decoded, fresh messages on these subjects to ``inbox``."""
-        self._subscriptions.extend((subject, inbox) for subject in subjects_)
+        self._subscriptions.extend((subject, self._receiver(inbox)) for subject in subjects_)
+        self._wake.set()
+
+    def subscribe_envelopes(self, subjects_: Iterable[str], callback: EnvelopeCallback) -> None:
+        """Call ``callback`` with the envelope of each message, fresh or not; no more is read."""
+        receiver = self._envelope_receiver(callback)
+        self._subscriptions.extend((subject, receiver) for subject in subjects_)
         self._wake.set()
 
     def on_connection(self, callback: ConnectionCallback) -> None:
@@ -197,6 +143,22 @@ class NatsBus:
     def serve_command(self, command_class: type[Command], handler: CommandHandler) -> None:
         """Carry out commands of one class that are sent to us; call it before ``run``."""
         self._desk.serve(command_class, handler)
+
+    def serve_query(self, query_class: type[Query], handler: QueryHandler) -> None:
+        """Answer queries of one class that are sent to us; call it before ``run``."""
+        self._queries.serve(query_class, handler)
+
+    async def ask(
+        self, node: str, service: str, query: Query, *, timeout_s: float
+    ) -> Answer | None:
+        """Return what one service on one director answers; None if it does not, in time."""
+        client = self._client
+        if client is None:
+            return None
+        message = self._wrap(query, cause=None, valid_for_s=timeout_s)
+        subject = subjects.query(node, service, verb(query.kind))
+        reply = await self._ask(client, subject, message, timeout_s=timeout_s)
+        return reply.body if reply is not None and isinstance(reply.body, ANSWER_CLASSES) else None
 
     async def request(
         self, node: str, service: str, command: Command, *, timeout_s: float
@@ -210,19 +172,8 @@ class NatsBus:
             return None
         message = self._wrap(command, cause=None, valid_for_s=timeout_s)
         subject = subjects.command(node, service, verb(command.kind))
-        headers = codec.headers(message.envelope)
-        try:
-            reply = await client.request(
-                subject, codec.encode(message), timeout=timeout_s, headers=headers
-            )
-            body = codec.decode(reply.data).body
-        except codec.DecodeError as error:
-            self._drop("undecodable", subject, str(error))
-            return None
-        except (nats.errors.Error, TimeoutError, OSError):
-            self.counters["unanswered"] += 1
-            return None
-        return body if isinstance(body, CommandOutcome) else None
+        reply = await self._ask(client, subject, message, timeout_s=timeout_s)
+        return reply.body if reply is not None and isinstance(reply.body, CommandOutcome) else None
 
     async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
         """Ask one service on one director for its snapshot; None if it does not answer."""
@@ -230,8 +181,15 @@ class NatsBus:
         if client is None:
             return None
         subject = subjects.command(node, service, "state")
+        return await self._ask(client, subject, None, timeout_s=timeout_s)
+
+    async def _ask(
+        self, client: Any, subject: str, message: Message | None, *, timeout_s: float
+    ) -> Message | None:
+        payload = b"" if message is None else codec.encode(message)
+        headers = None if message is None else codec.headers(message.envelope)
         try:
-            reply = await client.request(subject, b"", timeout=timeout_s)
+            reply = await client.request(subject, payload, timeout=timeout_s, headers=headers)
             return codec.decode(reply.data)
         except codec.DecodeError as error:
             self._drop("undecodable", subject, str(error))
@@ -327,8 +285,8 @@ class NatsBus:
         subscribed = 0
         while not lost.is_set():
             self._wake.clear()
-            for subject, inbox in self._subscriptions[subscribed:]:
-                await self._subscribe(client, subject, self._receiver(inbox))
+            for subject, callback in self._subscriptions[subscribed:]:
+                await self._subscribe(client, subject, callback)
                 subscribed += 1
             if self._client is None:
                 self._client = client
@@ -343,6 +301,10 @@ class NatsBus:
             *(
                 (subjects.command(self._node, self._service, verb(kind)), self._on_command)
                 for kind in self._desk.kinds
+            ),
+            *(
+                (subjects.query(self._node, self._service, verb(kind)), self._on_query)
+                for kind in self._queries.kinds
             ),
         ]
 
@@ -390,21 +352,14 @@ class NatsBus:
     # --- sending ---------------------------------------------------------------------------------
 
     def _wrap(self, body: Body, *, cause: str | None, valid_for_s: float) -> Message:
-        self._sequence += 1
-        envelope = Envelope(
-            schema=SCHEMA_VERSION,
-            kind=body.kind,
-            id=uuid.uuid4().hex,
+        return self._speaker.wrap(
+            body,
+            message_id=uuid.uuid4().hex,
+            cause=cause,
+            valid_for_s=valid_for_s,
             time_s=time.time(),
             uptime_s=time.monotonic(),
-            node=self._node,
-            service=self._service,
-            incarnation=self._incarnation,
-            sequence=self._sequence,
-            valid_for_s=valid_for_s,
-            cause=cause,
         )
-        return Message(envelope=envelope, body=body)
 
     def _enqueue(self, subject: str, message: Message) -> None:
         if not self._connected:
@@ -473,41 +428,67 @@ class NatsBus:
 
         return receive
 
+    def _envelope_receiver(self, callback: EnvelopeCallback) -> MessageCallback:
+        async def receive(raw: Any) -> None:
+            try:
+                callback(codec.decode_envelope(raw.data))
+            except codec.DecodeError as error:
+                self._drop("undecodable", raw.subject, str(error))
+
+        return receive
+
     def _freshness_of(self, message: Message) -> Freshness:
         # Two subscriptions may both match a message; each sender has one filter, so the second
         # copy would look repeated: services therefore subscribe disjoint subjects.
         return self._freshness.judge(message.envelope, now_s=time.monotonic())
 
-    async def _on_state_request(self, raw: Any) -> None:
+    def _may_answer(self, raw: Any) -> bool:
         # Answer to inboxes only: a requester picks the reply subject, and must not be able to make
         # us speak on a subject that it may not use itself.
-        if not str(raw.reply).startswith("_INBOX."):
-            self._drop("bad-reply-subject", raw.subject, str(raw.reply)[:64])
-            return
-        for snapshot in self._snapshots()[:1]:
+        if str(raw.reply).startswith("_INBOX."):
+            return True
+        self._drop("bad-reply-subject", raw.subject, str(raw.reply)[:64])
+        return False
+
+    async def _on_state_request(self, raw: Any) -> None:
+        for snapshot in self._snapshots()[:1] if self._may_answer(raw) else ():
             await self._try_publish(
                 raw.reply, codec.encode(snapshot), codec.headers(snapshot.envelope)
             )
 
     async def _on_command(self, raw: Any) -> None:
-        if not str(raw.reply).startswith("_INBOX."):
-            self._drop("bad-reply-subject", raw.subject, str(raw.reply)[:64])
+        await self._take_up(raw, self._carry_out, lambda why: refused(f"not understood: {why}"))
+
+    async def _on_query(self, raw: Any) -> None:
+        await self._take_up(raw, self._reply, lambda why: NoAnswer(reason=f"not understood: {why}"))
+
+    async def _take_up(
+        self,
+        raw: Any,
+        carry_out: Callable[[Any, Message], Coroutine[Any, Any, None]],
+        unclear: Callable[[str], CommandOutcome | Answer],
+    ) -> None:
+        """Begin to do what a request asks for, beside the read loop."""
+        if not self._may_answer(raw):
             return
         try:
             message = codec.decode(raw.data)
         except codec.DecodeError as error:
             self._drop("undecodable", raw.subject, str(error))
-            await self._answer(raw, refused(f"not understood: {error}"), None)
+            await self._answer(raw, unclear(str(error)), None)
             return
-        task = asyncio.get_running_loop().create_task(self._carry_out(raw, message))
-        self._commands.add(task)
-        task.add_done_callback(self._commands.discard)
+        task = asyncio.get_running_loop().create_task(carry_out(raw, message))
+        self._carried_out.add(task)
+        task.add_done_callback(self._carried_out.discard)
 
     async def _carry_out(self, raw: Any, message: Message) -> None:
         outcome = await self._desk.carry_out(message, wall_s=time.time())
         await self._answer(raw, outcome, message.envelope.id)
 
-    async def _answer(self, raw: Any, outcome: CommandOutcome, cause: str | None) -> None:
+    async def _reply(self, raw: Any, message: Message) -> None:
+        await self._answer(raw, await self._queries.answer(message), message.envelope.id)
+
+    async def _answer(self, raw: Any, outcome: CommandOutcome | Answer, cause: str | None) -> None:
         answer = self._wrap(outcome, cause=cause, valid_for_s=EVENT_VALID_S)
         await self._try_publish(raw.reply, codec.encode(answer), codec.headers(answer.envelope))
 

@@ -43,7 +43,7 @@ class DecodeError(ValueError):
 def encode(message: Message) -> bytes:
     """Return the msgpack payload of a message."""
     document = msgspec.to_builtins(message.envelope)
-    document["data"] = msgspec.to_builtins(message.body)
+    document["data"] = msgspec.to_builtins(message.body, builtin_types=(bytes,))
     return cast(bytes, msgpack.packb(document, use_bin_type=True))
 
 
@@ -81,6 +81,24 @@ def decode(payload: bytes) -> Message:
     except (msgspec.ValidationError, RecursionError) as error:
         raise DecodeError(f"{envelope.kind}: {error}") from error
     return Message(envelope=envelope, body=body)
+
+
+def decode_envelope(payload: bytes) -> Envelope:
+    """Return the envelope of a payload without looking at the rest, which may be long.
+
+    Raises:
+        DecodeError: too long, not msgpack, or the envelope is not one of ours.
+
+    """
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise DecodeError(f"{len(payload)} bytes, at most {PAYLOAD_BYTES_MAX} are allowed")
+    try:
+        envelope = msgspec.msgpack.decode(payload, type=Envelope)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DecodeError(f"envelope: {error}") from error
+    if envelope.schema != SCHEMA_VERSION:
+        raise DecodeError(f"schema {envelope.schema}, this version reads {SCHEMA_VERSION}")
+    return envelope
 
 
 def headers(envelope: Envelope) -> dict[str, str]:

@@ -5,12 +5,21 @@ Independent of the way they come; ``bus`` brings them over NATS.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
 
-from heartbus.events import COMMAND_CLASSES, Command, CommandOutcome, Message
+from heartbus.events import (
+    COMMAND_CLASSES,
+    Command,
+    CommandOutcome,
+    Event,
+    Message,
+    OperatorAnswered,
+    OperatorCommanded,
+)
 
 COMMANDS_MAX: Final = 16
 """Commands that a service carries out at once; one more is refused."""
@@ -18,15 +27,23 @@ COMMANDS_MAX: Final = 16
 CLOCKS_DIFFER_MAX: Final = 2
 """A command from the future by more than its own validity is of another clock."""
 
-CommandHandler = Callable[[Command, float], Awaitable[CommandOutcome]]
-"""Carries out a command within so many seconds."""
+CommandHandler = Callable[[Command, float, str], Awaitable[CommandOutcome]]
+"""Carries out a command within so many seconds; the id of the event that told of it is the cause of
+what comes of it."""
 
 
 class CommandDesk:
-    """What one service does for operators."""
+    """What one service does for operators. ``tell`` publishes an event with its cause."""
 
-    def __init__(self, *, service: str, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        *,
+        service: str,
+        log: structlog.typing.FilteringBoundLogger,
+        tell: Callable[[Event, str | None], str],
+    ) -> None:
         self._service = service
+        self._tell = tell
         self._log = log
         self._handlers: dict[str, CommandHandler] = {}
         self._busy = 0
@@ -56,14 +73,29 @@ class CommandDesk:
         if self._busy >= COMMANDS_MAX:
             return refused(f"{COMMANDS_MAX} commands are being carried out; try again later")
         self._log.info("command", kind=envelope.kind, id=envelope.id, by=envelope.service)
+        name = verb(envelope.kind)
+        told = OperatorCommanded(command=name, arguments=arguments(command), by=envelope.service)
+        cause = self._tell(told, envelope.id)
         self._busy += 1
         try:
-            return await handler(command, min(left_s, envelope.valid_for_s))
+            outcome = await handler(command, min(left_s, envelope.valid_for_s), cause)
         except Exception as error:  # the sender must hear of a defect, and the service must live on
             self._log.exception("command.failed", kind=envelope.kind)
-            return refused(f"a defect of {self._service}: {error!r}; see its log")
+            outcome = refused(f"a defect of {self._service}: {error!r}; see its log")
         finally:
             self._busy -= 1
+        answered = OperatorAnswered(command=name, done=outcome.done, message=outcome.message)
+        self._tell(answered, cause)
+        return outcome
+
+
+def arguments(command: Command) -> str:
+    """Return what a command was given, as ``name=value`` words; what is as always is left out."""
+    return " ".join(
+        f"{field.name}={getattr(command, field.name)}"
+        for field in dataclasses.fields(command)
+        if getattr(command, field.name) != field.default
+    )
 
 
 def verb(kind: str) -> str:

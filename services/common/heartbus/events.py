@@ -25,6 +25,21 @@ from heartbus.overrides import RealServerDrained as RealServerDrained
 from heartbus.overrides import RealServerDraining as RealServerDraining
 from heartbus.overrides import RealServerOverridden as RealServerOverridden
 from heartbus.overrides import SetWeight as SetWeight
+from heartbus.recording import Answer as Answer
+from heartbus.recording import AskBuckets as AskBuckets
+from heartbus.recording import AskEvents as AskEvents
+from heartbus.recording import AskIds as AskIds
+from heartbus.recording import AskRecent as AskRecent
+from heartbus.recording import FoundBuckets as FoundBuckets
+from heartbus.recording import FoundEvents as FoundEvents
+from heartbus.recording import FoundIds as FoundIds
+from heartbus.recording import HistoryFailed as HistoryFailed
+from heartbus.recording import HistoryRestored as HistoryRestored
+from heartbus.recording import NoAnswer as NoAnswer
+from heartbus.recording import OperatorAnswered as OperatorAnswered
+from heartbus.recording import OperatorCommanded as OperatorCommanded
+from heartbus.recording import Query as Query
+from heartbus.recording import RecorderState as RecorderState
 from heartbus.states import CheckerState as CheckerState
 from heartbus.states import ClientStatus as ClientStatus
 from heartbus.states import ClientView as ClientView
@@ -67,7 +82,8 @@ class Envelope:
     clock, from which a receiver tells a late burst from fresh news without comparing wall clocks.
     ``incarnation`` grows each time the sending process starts, ``sequence`` with each message of
     one incarnation. ``valid_for_s``: older than this it must not be acted upon. ``cause``: id of
-    the message that led to this one.
+    the message that led to this one. ``previous``: id of the last event that this process published
+    before; who has not got it missed something.
     """
 
     schema: int
@@ -81,6 +97,7 @@ class Envelope:
     sequence: int
     valid_for_s: float
     cause: str | None = None
+    previous: str | None = None
 
 
 # --- facts about directors and links (membership) ------------------------------------------------
@@ -507,6 +524,10 @@ Event = (
     | ConfigSkew
     | ServiceStarted
     | ServiceStopped
+    | OperatorCommanded
+    | OperatorAnswered
+    | HistoryFailed
+    | HistoryRestored
 )
 
 
@@ -573,13 +594,23 @@ class CommandOutcome:
 
 Command = Standby | TakeOver | FailBack | Reload | OverrideCommand
 
-Body = Event | State | Command | CommandOutcome
+Body = Event | State | Command | CommandOutcome | Query | Answer
 
 EVENT_CLASSES: Final[tuple[type[Event], ...]] = get_args(Event)
 STATE_CLASSES: Final[tuple[type[State], ...]] = get_args(State)
 COMMAND_CLASSES: Final[tuple[type[Command], ...]] = get_args(Command)
+QUERY_CLASSES: Final[tuple[type[Query], ...]] = get_args(Query)
+ANSWER_CLASSES: Final[tuple[type[Answer], ...]] = get_args(Answer)
 BODY_CLASSES: Final[dict[str, type[Body]]] = {
-    c.kind: c for c in (*EVENT_CLASSES, *STATE_CLASSES, *COMMAND_CLASSES, CommandOutcome)
+    c.kind: c
+    for c in (
+        *EVENT_CLASSES,
+        *STATE_CLASSES,
+        *COMMAND_CLASSES,
+        CommandOutcome,
+        *QUERY_CLASSES,
+        *ANSWER_CLASSES,
+    )
 }
 
 

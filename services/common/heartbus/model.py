@@ -26,6 +26,7 @@ from heartbus.model_checks import CheckType as CheckType
 from heartbus.model_checks import HttpMethod as HttpMethod
 from heartbus.model_checks import Page as Page
 from heartbus.model_checks import Tls as Tls
+from heartbus.model_history import HistorySettings as HistorySettings
 from heartbus.model_ipvs import PLAIN_TUNNEL as PLAIN_TUNNEL
 from heartbus.model_ipvs import ForwardingMethod as ForwardingMethod
 from heartbus.model_ipvs import IpvsSettings as IpvsSettings
@@ -497,6 +498,7 @@ class Cluster:
     ipvs: IpvsSettings = field(default_factory=IpvsSettings)
     reload: ReloadSettings = field(default_factory=ReloadSettings)
     checks: CheckingSettings = field(default_factory=CheckingSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
     groups: tuple[ResourceGroup, ...] = ()
     virtual_services: tuple[VirtualService, ...] = ()
     resource_path: tuple[str, ...] = ("/etc/ha.d/resource.d", "/etc/init.d", "/etc/rc.d/init.d")

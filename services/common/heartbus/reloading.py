@@ -75,7 +75,7 @@ class Reloading:
         """Reload soon: SIGHUP."""
         self._told.set()
 
-    async def asked(self, _command: Command, within_s: float) -> CommandOutcome:
+    async def asked(self, _command: Command, within_s: float, _cause: str) -> CommandOutcome:
         """Return the outcome of a reload that begins after this, at most ``within_s`` later."""
         following: asyncio.Future[CommandOutcome] = asyncio.get_running_loop().create_future()
         self._waiting.append(following)

@@ -10,6 +10,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from heartbus.recording import RecorderState
+
 
 class DirectorStatus(enum.StrEnum):
     """What membership knows of a director. ``unknown``: never heard since our start."""
@@ -399,4 +401,4 @@ class IpvsState:
     edition: str = ""
 
 
-State = MembershipState | VipState | CheckerState | IpvsState
+State = MembershipState | VipState | CheckerState | IpvsState | RecorderState

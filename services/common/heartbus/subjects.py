@@ -54,6 +54,14 @@ def command(node: str, service: str, verb: str) -> str:
     return f"command.{node_token(node)}.{_word(service)}.{_word(verb)}"
 
 
+def query(node: str, service: str, verb: str) -> str:
+    """``query.<node>.<service>.<verb>``: a question to one service on one director.
+
+    Apart from commands, so that whoever may watch may ask, and change nothing.
+    """
+    return f"query.{node_token(node)}.{_word(service)}.{_word(verb)}"
+
+
 def echo(node: str, service: str) -> str:
     """``local.<node>.<service>.echo``: a client's own beat, which proves that it still hears.
 

@@ -6,18 +6,24 @@ import uuid
 from collections.abc import Callable, Iterable
 
 from heartbus import codec, subjects
-from heartbus.bus import ConnectionCallback, Inbox, StateSource
-from heartbus.commands import CommandHandler
+from heartbus.bus import ConnectionCallback, EnvelopeCallback, Inbox, StateSource
+from heartbus.commands import CommandHandler, arguments, verb
 from heartbus.events import (
-    SCHEMA_VERSION,
+    Answer,
+    AskRecent,
     Body,
     Command,
     CommandOutcome,
-    Envelope,
     Event,
+    FoundEvents,
     Message,
+    OperatorAnswered,
+    OperatorCommanded,
+    Query,
     State,
 )
+from heartbus.queries import QueryHandler
+from heartbus.speaker import Speaker
 
 
 class ManualClock:
@@ -69,11 +75,13 @@ class MemoryBus:
         self._service = service
         self._clock = clock
         self._connected = True
-        self._sequence = 0
+        self._speaker = Speaker(node=node, service=service, incarnation=1)
         self._state_source: StateSource | None = None
         self._subscriptions: list[tuple[str, Inbox]] = []
         self._listeners: list[ConnectionCallback] = []
         self._handlers: dict[str, CommandHandler] = {}
+        self._answers: dict[str, QueryHandler] = {}
+        self._envelope_callbacks: list[tuple[str, EnvelopeCallback]] = []
         self.published: list[Event] = []
 
     @property
@@ -127,7 +135,35 @@ class MemoryBus:
 
     async def command(self, command: Command, *, timeout_s: float) -> CommandOutcome:
         """Carry out a command as if it had been sent to this service."""
-        return await self._handlers[command.kind](command, timeout_s)
+        name = verb(command.kind)
+        cause = self.publish(
+            OperatorCommanded(command=name, arguments=arguments(command), by="test")
+        )
+        outcome = await self._handlers[command.kind](command, timeout_s, cause)
+        answered = OperatorAnswered(command=name, done=outcome.done, message=outcome.message)
+        self.publish(answered, cause=cause)
+        return outcome
+
+    def subscribe_envelopes(self, subjects_: Iterable[str], callback: EnvelopeCallback) -> None:
+        """Call ``callback`` with the envelope of each message."""
+        self._envelope_callbacks.extend((subject, callback) for subject in subjects_)
+
+    def serve_query(self, query_class: type[Query], handler: QueryHandler) -> None:
+        """Answer queries of one class that ``ask`` of any bus on this hub hands in."""
+        self._answers[query_class.kind] = handler
+
+    async def ask(
+        self, node: str, service: str, query: Query, *, timeout_s: float
+    ) -> Answer | None:
+        """Return what a connected service on this hub answers, or None."""
+        for bus in self._hub.buses:
+            if (bus._node, bus._service) == (node, service) and bus.connected and self._connected:
+                if isinstance(query, AskRecent):
+                    recent = tuple(map(codec.encode, bus._speaker.recent))
+                    return FoundEvents(payloads=recent)
+                handler = bus._answers.get(query.kind)
+                return None if handler is None else await handler(query)
+        return None
 
     async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
         """Return the snapshot of a connected service on this hub, or None."""
@@ -143,24 +179,18 @@ class MemoryBus:
         for pattern, inbox in self._subscriptions:
             if _matches(pattern, subject):
                 inbox.put(message)
+        for pattern, callback in self._envelope_callbacks:
+            if _matches(pattern, subject):
+                callback(message.envelope)
 
     def _wrap(self, body: Body, *, cause: str | None) -> Message:
-        self._sequence += 1
-        return Message(
-            envelope=Envelope(
-                schema=SCHEMA_VERSION,
-                kind=body.kind,
-                id=uuid.uuid4().hex,
-                time_s=0.0,
-                uptime_s=self._clock(),
-                node=self._node,
-                service=self._service,
-                incarnation=1,
-                sequence=self._sequence,
-                valid_for_s=10.0,
-                cause=cause,
-            ),
-            body=body,
+        return self._speaker.wrap(
+            body,
+            message_id=uuid.uuid4().hex,
+            cause=cause,
+            valid_for_s=10.0,
+            time_s=0.0,
+            uptime_s=self._clock(),
         )
 
 

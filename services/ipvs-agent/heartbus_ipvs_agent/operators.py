@@ -40,7 +40,10 @@ _NOTHING: Final = Connections(active=0, inactive=0)
 
 
 class Operators:
-    """The overrides of one director. ``changed``: brings these services to what is wanted."""
+    """The overrides of one director.
+
+    ``changed``: brings these services to what is wanted, because of a command, if of any.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class Operators:
         bus: Bus,
         file: OverrideFile,
         wall: Callable[[], float],
-        changed: Callable[[Iterable[VirtualServiceName]], None],
+        changed: Callable[[Iterable[VirtualServiceName], str | None], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         services = tuple(services)
@@ -127,9 +130,9 @@ class Operators:
         if ended:
             self._keep()
         if cut:
-            self._changed(cut)
+            self._changed(cut, None)
 
-    async def _obey(self, command: Command, _within_s: float) -> CommandOutcome:
+    async def _obey(self, command: Command, _within_s: float, cause: str) -> CommandOutcome:
         assert isinstance(command, Drain | Disable | Maintain | Enable | SetWeight)
         try:
             override = self.book.commanded(command, wall_s=self._wall())
@@ -137,7 +140,7 @@ class Operators:
             return refused(str(error))
         self._keep()
         servers = self.book.servers(command.server, command.service)
-        self._act({service for service, _real in servers})
+        self._act({service for service, _real in servers}, cause=cause)
         if override.action is not OverrideAction.DRAIN:
             self._bus.publish(
                 RealServerOverridden(
@@ -145,20 +148,22 @@ class Operators:
                     service=override.service,
                     action=override.action,
                     weight=override.weight,
-                )
+                ),
+                cause=cause,
             )
         self.tell()
         return CommandOutcome(done=True, message=_told(self._node, override, len(servers)))
 
-    def _act(self, services: Iterable[VirtualServiceName]) -> None:
+    def _act(self, services: Iterable[VirtualServiceName], *, cause: str | None = None) -> None:
         drains = set(self.book.draining())
         wall_s = self._wall()
         self._cut = {s for s in self._cut if self.book.is_cut(s, wall_s=wall_s)}
-        self._changed(services)
+        self._changed(services, cause)
         for server in drains:
             if server[0] in services:
                 self._bus.publish(
-                    RealServerDraining(virtual_service=server[0], real_server=server[1])
+                    RealServerDraining(virtual_service=server[0], real_server=server[1]),
+                    cause=cause,
                 )
 
     def _keep(self) -> None:

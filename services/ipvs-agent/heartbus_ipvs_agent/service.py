@@ -262,11 +262,9 @@ class IpvsAgent:
 
     def _verdicts_changed(self, changes: Sequence[VerdictChange]) -> None:
         cause = next((c.cause for c in reversed(changes) if c.cause is not None), None)
-        self._services_changed([c.virtual_service for c in changes], cause=cause)
+        self._services_changed([c.virtual_service for c in changes], cause)
 
-    def _services_changed(
-        self, names: Iterable[VirtualServiceName], *, cause: str | None = None
-    ) -> None:
+    def _services_changed(self, names: Iterable[VirtualServiceName], cause: str | None) -> None:
         """Bring these services to what is wanted, without reading the kernel first."""
         known = self._applier.known
         if known is None:

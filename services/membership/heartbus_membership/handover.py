@@ -31,6 +31,7 @@ from heartbus_membership.view import (
     View,
     beats,
     granted,
+    ordered_here,
     withdraw,
 )
 
@@ -67,7 +68,8 @@ def while_handing(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
     peer, claim = other
     if claim.phase is Phase.HELD and beats(group, peer, claim, view.node):
         group.hands_over = True
-        yield withdraw(group, f"{group.reason}: {peer.name} has it", now_s)
+        yield withdraw(group, f"{group.reason}: {peer.name} has it", now_s, group.cause)
+        group.cause = None
         return
     if now_s > group.lease_until_s:
         yield withdraw(group, "we did not run until after the end of its lease", now_s)
@@ -104,7 +106,7 @@ def take(view: View, group: KnownGroup, peer: KnownPeer, now_s: float) -> Grant:
     group.standby = False
     group.lease_until_s = now_s + view.lease_s
     group.handover_ends_s = now_s + _limit_s(view)
-    return granted(group, f"{peer.name} hands it over", None)
+    return granted(group, f"{peer.name} hands it over", ordered_here(group, now_s))
 
 
 def while_taking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:

@@ -58,14 +58,14 @@ class Orders:
             if not done.done() and is_so():
                 done.set_result(None)
 
-    async def _obey(self, command: Command, within_s: float) -> CommandOutcome:
+    async def _obey(self, command: Command, within_s: float, cause: str) -> CommandOutcome:
         match command:
             case Standby():
-                return await self._standby(self._in_scope(command.scope), within_s)
+                return await self._standby(self._in_scope(command.scope), within_s, cause)
             case TakeOver():
-                return await self._takeover(self._in_scope(command.scope), within_s)
+                return await self._takeover(self._in_scope(command.scope), within_s, cause)
             case FailBack():
-                return await self._failback(self._in_scope(GroupScope.FOREIGN), within_s)
+                return await self._failback(self._in_scope(GroupScope.FOREIGN), within_s, cause)
             case _:
                 return refused(f"{command.kind} is no command of membership")
 
@@ -75,14 +75,14 @@ class Orders:
         local = scope is GroupScope.LOCAL
         return [name for name, who in self._preferred.items() if (who == self._node) == local]
 
-    async def _standby(self, groups: list[str], within_s: float) -> CommandOutcome:
+    async def _standby(self, groups: list[str], within_s: float, cause: str) -> CommandOutcome:
         held = [g for g in groups if self._holder(g) == self._node]
         stuck = await self._without(held, self._ownership.others_ready, within_s)
         if stuck:
             return refused(f"no other director is ready to take {', '.join(stuck)}")
-        return await self._move_away(groups, held, within_s)
+        return await self._move_away(groups, held, within_s, cause)
 
-    async def _failback(self, foreign: list[str], within_s: float) -> CommandOutcome:
+    async def _failback(self, foreign: list[str], within_s: float, cause: str) -> CommandOutcome:
         held = [g for g in foreign if self._holder(g) == self._node]
         stuck = await self._without(
             held, lambda g: self._preferred[g] in self._ownership.others_ready(g), within_s
@@ -90,7 +90,7 @@ class Orders:
         if stuck:
             owners = ", ".join(sorted({self._preferred[g] for g in stuck}))
             return refused(f"{owners} is not ready to take {', '.join(stuck)}")
-        return await self._move_away(held, held, within_s)
+        return await self._move_away(held, held, within_s, cause)
 
     async def _without(
         self, groups: list[str], ready: Callable[[str], object], within_s: float
@@ -100,9 +100,9 @@ class Orders:
         return [g for g in groups if not ready(g)]
 
     async def _move_away(
-        self, groups: Collection[str], held: Collection[str], within_s: float
+        self, groups: Collection[str], held: Collection[str], within_s: float, cause: str
     ) -> CommandOutcome:
-        self._carry_out(self._ownership.standby(groups, now_s=self._clock()))
+        self._carry_out(self._ownership.standby(groups, cause=cause, now_s=self._clock()))
         if not held:
             return self._outcome(groups, done=True, message=f"{self._node} holds none of them")
         begun_s = self._clock()
@@ -112,7 +112,7 @@ class Orders:
         told = "moved" if done else f"not moved within {within_s:g} s; it goes on"
         return self._outcome(held, done=done, message=told, took_s=self._clock() - begun_s)
 
-    async def _takeover(self, groups: list[str], within_s: float) -> CommandOutcome:
+    async def _takeover(self, groups: list[str], within_s: float, cause: str) -> CommandOutcome:
         wanted = [g for g in groups if self._holder(g) != self._node]
         unable = await self._without(
             wanted, lambda g: self._ownership.may_hold(g, now_s=self._clock()), within_s
@@ -121,7 +121,7 @@ class Orders:
         if unable:
             why = self._ownership.why_not_ready(now_s=now_s)
             return refused(f"{self._node} cannot hold {', '.join(unable)}: {why}")
-        self._carry_out(self._ownership.takeover(wanted, now_s=now_s))
+        self._carry_out(self._ownership.takeover(wanted, cause=cause, now_s=now_s))
         done = await self._wait(lambda: all(map(self._holds, wanted)), within_s)
         self._carry_out(self._ownership.order_ended(wanted, now_s=self._clock()))
         told = "taken over" if done else f"not taken over within {within_s:g} s"

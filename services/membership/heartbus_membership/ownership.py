@@ -320,17 +320,26 @@ class Ownership:
 
     # --- what an operator asks for ---------------------------------------------------------------
 
-    def standby(self, groups: Collection[str], *, now_s: float) -> list[Effect]:
-        """Give groups to other directors, and leave them there while there are any."""
+    def standby(
+        self, groups: Collection[str], *, now_s: float, cause: str | None = None
+    ) -> list[Effect]:
+        """Give groups to other directors, and leave them there while there are any.
+
+        ``cause``: id of the event that told of the command.
+        """
         for name in groups:
             self._view.groups[name].standby = True
+            self._view.groups[name].ordered_by = cause
             self._view.groups[name].kept_until_s = float("-inf")
             self._view.groups[name].wanted_until_s = float("-inf")
         return self._decide(now_s)
 
-    def takeover(self, groups: Collection[str], *, now_s: float) -> list[Effect]:
-        """Ask the holders of groups to hand them over to us."""
+    def takeover(
+        self, groups: Collection[str], *, now_s: float, cause: str | None = None
+    ) -> list[Effect]:
+        """Ask the holders of groups to hand them over to us; ``cause`` as for standby."""
         for name in groups:
+            self._view.groups[name].ordered_by = cause
             self._view.groups[name].standby = False
             self._view.groups[name].handed_over_until_s = float("-inf")
             self._view.groups[name].wanted_until_s = now_s + ORDER_S

@@ -29,6 +29,7 @@ from heartbus_membership.view import (
     View,
     beats,
     granted,
+    ordered_here,
     revoked,
     withdraw,
 )
@@ -41,6 +42,8 @@ HANDED_OVER_S: Final = 3.0
 
 FAILBACK_SETTLE_S: Final = 1.0
 """A returning preferred director is ready for at least so long before it asks for its groups."""
+
+STANDBY_ASKED: Final = "standby was asked for"
 
 ASK_PROMISES: Final = 2
 """A majority is asked for so many leases, as votes may be promised elsewhere for one; who failed
@@ -119,10 +122,11 @@ def _while_held(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]
     reason_to_go = _reason_to_hand_over(view, group, now_s)
     if reason_to_go is not None and handover.may_begin(view, group, now_s):
         handover.begin(view, group, reason_to_go, now_s)
+        group.cause = _order_behind(group, reason_to_go)
         return
     if reason_to_go is not None:
         group.hands_over = True
-        yield withdraw(group, reason_to_go, now_s)
+        yield withdraw(group, reason_to_go, now_s, _order_behind(group, reason_to_go))
         return
     if view.ballot is not None:
         renewed_s = view.ballot.lease_until_s(group.rule.name)
@@ -217,7 +221,7 @@ def _reason_to_hand_over(view: View, group: KnownGroup, now_s: float) -> str | N
     if now_s < group.kept_until_s:
         return None
     if group.standby:
-        return "standby was asked for"
+        return STANDBY_ASKED
     ours = view.readiness.score(group.rule.name)
     for peer, claim in view.live_claims(group):
         if claim.candidate and claim.score > ours:
@@ -227,6 +231,10 @@ def _reason_to_hand_over(view: View, group: KnownGroup, now_s: float) -> str | N
             failback = peer.name == group.rule.preferred
             return f"failback to {peer.name}" if failback else f"{peer.name} asks for it"
     return None
+
+
+def _order_behind(group: KnownGroup, reason: str) -> str | None:
+    return group.ordered_by if reason == STANDBY_ASKED else None
 
 
 # --- releasing -----------------------------------------------------------------------------------
@@ -291,7 +299,7 @@ def _while_vacant(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
 
 
 def _claim(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
-    reason, cause = _reason_to_claim(view, group), group.cause
+    reason, cause = _reason_to_claim(view, group), group.cause or ordered_here(group, now_s)
     group.vacated_by = group.cause = None
     group.standby = False
     group.wanted_until_s = float("-inf")

@@ -86,6 +86,8 @@ class KnownGroup:
     """Directors that held it when we found them dead: they may have told its clients since."""
     standby: bool = False
     """An operator moved it away from here: it comes back where nobody else can take it."""
+    ordered_by: str | None = None
+    """Id of the event that told of the command behind ``standby`` or ``wanted_until_s``."""
     wanted_until_s: float = float("-inf")
     """An operator wants it here; asked for until then."""
     raise_step: RaiseStep = RaiseStep.NONE
@@ -192,14 +194,19 @@ def granted(group: KnownGroup, reason: str, cause: str | None) -> Grant:
     return Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
 
 
-def revoked(group: KnownGroup, reason: str) -> Revoke:
+def revoked(group: KnownGroup, reason: str, cause: str | None = None) -> Revoke:
     """Return the withdrawal of a grant."""
     group.reason = reason
     group.outbid.clear()
-    return Revoke(group=group.rule.name, epoch=group.epoch, reason=reason)
+    return Revoke(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
 
 
-def withdraw(group: KnownGroup, reason: str, now_s: float) -> Revoke:
+def withdraw(group: KnownGroup, reason: str, now_s: float, cause: str | None = None) -> Revoke:
     """Withdraw the grant; the claim stands until vip has let go."""
     group.phase, group.revoked_s = Phase.RELEASING, now_s
-    return revoked(group, reason)
+    return revoked(group, reason, cause)
+
+
+def ordered_here(group: KnownGroup, now_s: float) -> str | None:
+    """Return the command of an operator who wants the group here, None where nobody does."""
+    return group.ordered_by if now_s < group.wanted_until_s else None

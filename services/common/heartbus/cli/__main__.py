@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "drain": ("heartbus.cli.drain", "drain", "Give a real server no new connections."),
     "enable": ("heartbus.cli.drain", "enable", "Treat a real server as configured again."),
     "failback": ("heartbus.cli.move", "failback", "Give groups back to the director they prefer."),
+    "history": ("heartbus.cli.history", "history", "Show what happened, as a director remembers."),
     "maintenance": ("heartbus.cli.drain", "maintenance", "Take a real server out to work on it."),
     "probe": ("heartbus_checker.probe_command", "probe", "Run one check now and show each step."),
     "reload": ("heartbus.cli.reload", "reload", "Make a director read its files anew."),
@@ -33,6 +34,7 @@ COMMANDS: Final = {
     "up": ("heartbus.cli.up", "up", "Run one whole director in the foreground."),
     "weight": ("heartbus.cli.drain", "weight", "Give a real server another weight."),
     "watch": ("heartbus.cli.watch", "watch", "Print events as they happen."),
+    "why": ("heartbus.cli.why", "why", "Say why something is as it is."),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -62,5 +63,11 @@ def tell_if_unreachable(bus: NatsBus, program: str, url: str) -> asyncio.TimerHa
 
 
 def observer_name() -> str:
-    """Return a bus name of our own, so that two observers on one host are told apart."""
-    return f"observer-{os.getpid()}"
+    """Return a bus name of our own, so that two observers on one host are told apart.
+
+    It names the user, as far as the environment tells, for the record of who commanded what; it
+    proves nothing.
+    """
+    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or ""
+    word = re.sub(r"[^a-z0-9]+", "-", user.lower()).strip("-")[:12]
+    return f"observer-{word}-{os.getpid()}" if word else f"observer-{os.getpid()}"

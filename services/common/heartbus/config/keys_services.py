@@ -10,6 +10,7 @@ from typing import Final
 from heartbus.config.keys import CLUSTER_KEYS, Form, Key
 from heartbus.config.keys_addresses import ADDRESS_KEYS
 from heartbus.config.keys_checking import CHECKING_KEYS
+from heartbus.config.keys_history import HISTORY_KEYS
 from heartbus.config.keys_ipvs import IPVS_KEYS
 from heartbus.config.keys_policy import POLICY_KEYS
 from heartbus.config.keys_resources import RESOURCE_KEYS
@@ -367,6 +368,6 @@ SERVICE_KEYS: Final = (
 )
 
 KEYS: Final[tuple[Key, ...]] = (
-    CLUSTER_KEYS + ADDRESS_KEYS + RESOURCE_KEYS + IPVS_KEYS + CHECKING_KEYS + SERVICE_KEYS
+    CLUSTER_KEYS + ADDRESS_KEYS + RESOURCE_KEYS + HISTORY_KEYS + IPVS_KEYS + CHECKING_KEYS + SERVICE_KEYS
 )
 BY_PATH: Final[dict[str, Key]] = {key.path: key for key in KEYS}

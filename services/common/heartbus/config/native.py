@@ -30,6 +30,7 @@ from heartbus.config.ha_cf import (
 from heartbus.config.interfaces_here import check_interfaces
 from heartbus.config.native_checking import read_checking
 from heartbus.config.native_groups import resources_of
+from heartbus.config.keys_history import read_history
 from heartbus.config.native_ipvs import read_ipvs
 from heartbus.config.native_services import virtual_service
 from heartbus.config.native_vip import announce_settings, read_vip
@@ -135,6 +136,7 @@ class _Reader:
         with self._refusing("groups", "services", "resources"):
             self._services(document.tables("virtual_services"), draft)
             self._groups(document.tables("groups"), draft)
+        history = read_history(document.table("history"))
         general = document.table("cluster")
         self._files.reload.of_table(general)
         cluster = Cluster(
@@ -145,6 +147,7 @@ class _Reader:
             bus=bus,
             ipvs=ipvs,
             checks=checks,
+            history=history,
             groups=tuple(group.value for group in draft.groups),
             virtual_services=tuple(service.value for service in draft.services),
             reload=self._files.reload.settings,

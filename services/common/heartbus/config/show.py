@@ -118,6 +118,7 @@ def _text(cluster: Cluster) -> Iterator[str]:
         "Bus", f"clients on port {cluster.bus.client_port}, directors on {cluster.bus.route_port}"
     )
     yield _row("Files", _when_read(cluster.reload))
+    yield _row("History", f"{cluster.history.days} days, {cluster.history.megabytes} MB at most")
     yield from _ipvs(cluster.ipvs)
     yield from _rows("Checks", list(checking_in_words(cluster.checks)))
     for group in cluster.groups:

@@ -20,13 +20,16 @@ from heartbus.up.supervisor import Child, Supervisor, exec_body
 SERVICES: Final = ("membership", "vip", "checker", "ipvs-agent")
 """Folder, command and bus name of each; their packages are loaded by name, never imported."""
 
+RECORDER: Final = "recorder"
+"""Beside them, and not needed: a director runs without its history."""
+
 WITNESS_SERVICES: Final = ("membership",)
 """A witness votes and holds nothing."""
 
 RELOADED: Final = ("nats-server", "membership", "vip", "checker", "ipvs-agent")
 """Those that read the configuration anew without a restart."""
 
-STOP_ORDER: Final = ("vip", "membership", "checker", "ipvs-agent", "nats-server")
+STOP_ORDER: Final = ("vip", "membership", "checker", "ipvs-agent", RECORDER, "nats-server")
 """Addresses are given up first, while membership can still tell the peers."""
 
 
@@ -140,11 +143,15 @@ def assemble(
         *([f"--timers={timers}"] if timers else []),
     ]
     is_witness = any(node == witness.name for witness in cluster.witnesses)
-    services = WITNESS_SERVICES if is_witness else SERVICES
+    services = WITNESS_SERVICES if is_witness else (*SERVICES, RECORDER)
     children = [
         Child(name="nats-server", body=exec_body([str(program), "-c", str(conf)]), notifies=False),
         *(
-            Child(name=service, body=service_body(service, arguments, configuration))
+            Child(
+                name=service,
+                body=service_body(service, arguments, configuration),
+                needed=service != RECORDER,
+            )
             for service in services
         ),
     ]
@@ -170,7 +177,8 @@ def service_body(
         MachineError: the service is not installed.
 
     """
-    module_name = f"heartbus_{service.replace('-', '_')}.__main__"
+    package = f"heartbus_{service.replace('-', '_')}"
+    module_name = f"{'heartbus.history' if service == RECORDER else package}.__main__"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -45,11 +45,13 @@ class Child:
     """One process to keep running. ``body`` runs in the forked child and returns its exit code.
 
     ``notifies``: it says READY and feeds the watchdog; one that does not counts as ready at once.
+    ``needed``: the director cannot run where this one cannot, and is not ready before it is.
     """
 
     name: str
     body: Callable[[], int]
     notifies: bool = True
+    needed: bool = True
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     pid: int | None = None
     ready: bool = False
@@ -205,7 +207,7 @@ class Supervisor:
         if self._stopping:
             self._log.info("process.stopped", name=child.name, code=code)
             return
-        if not child.ever_ready and code in (EXIT_CONFIG, EXIT_MACHINE):
+        if child.needed and not child.ever_ready and code in (EXIT_CONFIG, EXIT_MACHINE):
             self._log.error("process.cannot_run", name=child.name, code=code)
             self._cannot_run = f"{child.name} cannot run here: {child.status or 'see its log'}"
             self._stop(code)
@@ -237,7 +239,8 @@ class Supervisor:
             child.ready = child.ever_ready = True
             self._reload_if_due(child)
             self._log.info("process.ready", name=child.name, pid=pid)
-            if all(c.ready for c in self._children) and not self._told_ready:
+            needed_ready = all(c.ready for c in self._children if c.needed)
+            if needed_ready and not self._told_ready:
                 self._told_ready = True
                 self._log.info("director.ready")
                 self._own_notifier.ready()

@@ -1,0 +1,1 @@
+"""The history: kept, found again, filled, whatever happens to its file."""
