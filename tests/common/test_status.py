@@ -28,6 +28,7 @@ from heartbus.events import (
     Message,
     PingNodeView,
     PingStatus,
+    RecorderState,
     State,
     TableRealServer,
     TableService,
@@ -241,3 +242,25 @@ def test_a_checker_that_is_not_believed_is_an_alarm() -> None:
     assert (alarm["kind"], alarm["director"]) == ("checker.suspect", NODE)
     assert "its checker is not believed: 9 of 9 are down" in shown(view, now_s=100.5)
     assert document(view, now_s=200.0)["alarms"] == []
+
+
+def see(view: ClusterView, state: State, *, node: str) -> None:
+    envelope = replace(sample_envelope(state.kind), node=node)
+    view.see(Message(envelope=envelope, body=state), now_s=10.0)
+
+
+def test_a_history_that_is_not_kept_is_an_alarm() -> None:
+    def told(*recorders: tuple[str, str | None]) -> list[tuple[str, str]]:
+        view = ClusterView()
+        for node in ("one", "two"):
+            see(view, VipState(groups=()), node=node)
+        for node, problem in recorders:
+            state = RecorderState(events=1, digest="", since_s=0.0, size_bytes=1, problem=problem)
+            see(view, state, node=node)
+        return [(a["director"], a["text"]) for a in document(view, now_s=10.0)["alarms"]]
+
+    assert told() == [], "nobody wants one"
+    assert told(("one", None), ("two", None)) == []
+    assert told(("one", None)) == [("two", "its history is not kept: no recorder is heard")]
+    full = "history.db: database or disk is full"
+    assert told(("one", None), ("two", full)) == [("two", f"its history is not kept: {full}")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heartbus.events import AskEvents, NodeDead, RealServerDown, VipAcquired
+from heartbus.events import AskEvents, Event, NodeDead, RealServerDown, VipAcquired
 from heartbus.history.records import Record, is_wanted, record
 from heartbus.history.store import PRUNE_EVENTS, Store, StoreError
 from heartbus.recording import BUCKET_S, IDS_MAX
@@ -54,7 +54,7 @@ def test_what_was_written_is_there_after_a_restart_each_once(tmp_path: Path) -> 
 
 def test_the_file_finds_what_the_memory_finds(tmp_path: Path) -> None:
     store, rng = opened(tmp_path), random.Random(7)
-    bodies = [
+    bodies: list[Event] = [
         NodeDead(director="two", silent_s=0.3, reason="silence"),
         RealServerDown(virtual_service="tcp:v:80", real_server="10.0.0.1:80", reason="refused"),
         VipAcquired(group="g", director="one", epoch=1, addresses=("10.0.0.9",), took_s=0.1),

@@ -17,6 +17,7 @@ from heartbus.events import (
     IpvsState,
     MembershipState,
     Message,
+    RecorderState,
     State,
     VipState,
 )
@@ -28,7 +29,7 @@ EVENT_SUBJECTS: Final = tuple(sorted({f"{c.kind.split('.')[0]}.*" for c in EVENT
 PERIODIC_KINDS: Final = frozenset({IpvsDigests.kind, IpvsOverrides.kind})
 """Events that directors tell one another again and again; no news for people."""
 
-S = TypeVar("S", MembershipState, VipState, CheckerState, IpvsState)
+S = TypeVar("S", MembershipState, VipState, CheckerState, IpvsState, RecorderState)
 
 
 class ClusterView:
@@ -80,7 +81,13 @@ class ClusterView:
             if director.status in (DirectorStatus.ALIVE, DirectorStatus.LATE)
             and not director.witness
         }
-        kinds = (MembershipState.kind, VipState.kind, CheckerState.kind, IpvsState.kind)
+        kinds = (
+            MembershipState.kind,
+            VipState.kind,
+            CheckerState.kind,
+            IpvsState.kind,
+            RecorderState.kind,
+        )
         heard = all((node, kind) in self._states for node in alive for kind in kinds)
         return bool(alive) and heard and all(self._tables[node].is_complete for node in alive)
 

@@ -12,7 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from heartbus.cli.watch import printable
-from heartbus.events import CheckerState, ConfigDifference, ConfigSkew, MembershipState
+from heartbus.events import (
+    CheckerState,
+    ConfigDifference,
+    ConfigSkew,
+    HistoryFailed,
+    MembershipState,
+    RecorderState,
+)
 
 
 def alarms(states: Iterable[tuple[str, MembershipState]]) -> list[dict[str, Any]]:
@@ -41,6 +48,29 @@ def checker_alarms(states: Iterable[tuple[str, CheckerState]]) -> list[dict[str,
         }
         for node, state in states
         if state.suspect is not None
+    ]
+
+
+def recorder_alarms(
+    directors: Iterable[str], states: Iterable[tuple[str, RecorderState]]
+) -> list[dict[str, Any]]:
+    """Return the alarms of histories that are not kept; none where nobody keeps one.
+
+    ``directors``: those that are heard.
+    """
+    heard = dict(states)
+    problems = {node: state.problem for node, state in heard.items() if state.problem is not None}
+    if heard:
+        silent = "no recorder is heard"
+        problems |= {node: silent for node in directors if node not in heard}
+    return [
+        {
+            "kind": HistoryFailed.kind,
+            "seen_by": node,
+            "director": node,
+            "text": f"its history is not kept: {problem}",
+        }
+        for node, problem in sorted(problems.items())
     ]
 
 

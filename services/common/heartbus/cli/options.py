@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import getpass
 import os
 import re
 from typing import Final
@@ -68,6 +70,8 @@ def observer_name() -> str:
     It names the user, as far as the environment tells, for the record of who commanded what; it
     proves nothing.
     """
-    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or ""
+    user = os.environ.get("SUDO_USER", "")
+    with contextlib.suppress(OSError, KeyError):
+        user = user or getpass.getuser()
     word = re.sub(r"[^a-z0-9]+", "-", user.lower()).strip("-")[:12]
     return f"observer-{word}-{os.getpid()}" if word else f"observer-{os.getpid()}"

@@ -16,11 +16,18 @@ from rich.table import Table
 
 from heartbus import log, subjects
 from heartbus.bus import Inbox, NatsBus
-from heartbus.cli.alarms import alarm_table, alarms, checker_alarms
+from heartbus.cli.alarms import alarm_table, alarms, checker_alarms, recorder_alarms
 from heartbus.cli.options import json_option, nats_option, observer_name, tell_if_unreachable
 from heartbus.cli.status_services import service_table, services
 from heartbus.cli.watch import printable
-from heartbus.events import CheckerState, IpvsState, MembershipState, TrackView, VipState
+from heartbus.events import (
+    CheckerState,
+    IpvsState,
+    MembershipState,
+    RecorderState,
+    TrackView,
+    VipState,
+)
 from heartbus.observer import ClusterView, S
 from heartbus.runner import EXIT_MACHINE
 
@@ -148,6 +155,14 @@ def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
             (node, checker)
             for node in view.nodes()
             if (checker := _fresh(view, node, CheckerState, now_s)) is not None
+        )
+        + recorder_alarms(
+            (n for n in view.nodes() if _fresh(view, n, VipState, now_s) is not None),
+            (
+                (node, recorder)
+                for node in view.nodes()
+                if (recorder := _fresh(view, node, RecorderState, now_s)) is not None
+            ),
         ),
         "directors": [_director(view, node, now_s) for node in view.nodes()],
         "ping_nodes": _ping_nodes(view, now_s),

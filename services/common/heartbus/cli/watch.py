@@ -108,7 +108,10 @@ def text_line(message: Message, *, colour: bool = True) -> str:
     kind = f"{envelope.kind:<18}"
     if colour:
         kind = click.style(kind, fg=_COLOURS.get(envelope.kind.rpartition(".")[2], "cyan"))
-    return f"{at} {printable(envelope.node.split('.')[0]):<10} {kind} {describe(message)}"
+    # What concerns a process does not name it.
+    own = envelope.kind.partition(".")[0] in ("service", "config", "operator")
+    who = f"service={printable(envelope.service)} " if own else ""
+    return f"{at} {printable(envelope.node.split('.')[0]):<10} {kind} {who}{describe(message)}"
 
 
 def printable(text: str) -> str:

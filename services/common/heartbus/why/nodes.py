@@ -27,6 +27,7 @@ BEFORE_S: Final = 60.0
 """How long before a death its signs are looked for, on the same director's clock."""
 
 STOP_S: Final = 30.0
+START_MS: Final = 60_000
 
 NodeNews = NodeAlive | NodeLate | NodeDead | NodeLeft
 
@@ -77,8 +78,7 @@ def explain(message: Message, story: Story) -> tuple[list[Step], str | None]:
         + story.of(NodeLeft, lambda e: e.director == body.director, by=observer)
         if m.envelope.time_s <= message.envelope.time_s
     ]
-    starts = _starts(body.director, story)
-    started = [m for m in starts if m.envelope.incarnation == body.incarnation]
+    started = _starts(body.director, body.incarnation, story)
     first = step(message, say(message), map(line, started))
     if not gone:
         return [first], None
@@ -140,17 +140,25 @@ def _afterwards(message: Message, director: str, story: Story) -> Iterator[str]:
         for m, e in story.of(NodeAlive, lambda e: e.director == director, by=observer)
         if m.envelope.time_s < at_s
     }
-    started = [m for m in _starts(director, story) if m.envelope.incarnation == event.incarnation]
+    started = _starts(director, event.incarnation, story)
     if event.incarnation in known:
         yield f"it was the same process as before: {short(director)} was cut off, or did not run"
     elif started:
         yield f"its membership had ended: {line(started[0])}"
 
 
-def _starts(director: str, story: Story) -> list[Message]:
-    return [
-        m for m, _ in story.of(ServiceStarted, by=director) if m.envelope.service == "membership"
+def _starts(director: str, incarnation: int, story: Story) -> list[Message]:
+    """Return the start of the membership that is heard with this incarnation, if it is known.
+
+    Both are milliseconds of its wall clock, this one of its first heartbeat, a moment later.
+    """
+    starts = [
+        m
+        for m, _ in story.of(ServiceStarted, by=director)
+        if m.envelope.service == "membership"
+        and 0 <= incarnation - m.envelope.incarnation <= START_MS
     ]
+    return starts[-1:]
 
 
 def _status(message: Message) -> str:
