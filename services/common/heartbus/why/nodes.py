@@ -5,7 +5,7 @@ Sans-I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from heartbus.events import (
@@ -56,7 +56,7 @@ def why_node(name: str, story: Story) -> Account:
     return Account(
         subject=subject,
         answer=f"{name} is {_status(last)} for {short(last.envelope.node)}"
-        f" since {clock(last.envelope.time_s)}: {_in_short(steps)}",
+        f" since {clock(last.envelope.time_s)}{_in_short(steps)}",
         steps=tuple(steps),
         unknown=unknown,
         remarks=tuple(opinions) if len(opinions) > 1 else (),
@@ -165,8 +165,11 @@ def _status(message: Message) -> str:
     return message.envelope.kind.partition(".")[2]
 
 
-def _in_short(steps: Iterable[Step]) -> str:
-    return list(steps)[-1].text
+def _in_short(steps: Sequence[Step]) -> str:
+    """Return where the chain begins, behind the answer."""
+    if steps[0].kind == NodeAlive.kind:
+        return "" if len(steps) == 1 else f"; before that {steps[-1].text}"
+    return f": {steps[-1].text}"
 
 
 def _nothing(story: Story, what: str) -> str:
