@@ -9,10 +9,15 @@ monotonic clock and mean something on that host only.
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Final, get_args
 
+from heartbus.ordering import CommandOutcome as CommandOutcome
+from heartbus.ordering import FailBack as FailBack
+from heartbus.ordering import GroupScope as GroupScope
+from heartbus.ordering import Reload as Reload
+from heartbus.ordering import Standby as Standby
+from heartbus.ordering import TakeOver as TakeOver
 from heartbus.overrides import Disable as Disable
 from heartbus.overrides import Drain as Drain
 from heartbus.overrides import Enable as Enable
@@ -531,66 +536,7 @@ Event = (
 )
 
 
-# --- commands and their answers ------------------------------------------------------------------
-
-
-class GroupScope(enum.StrEnum):
-    """Which groups a command is about, as seen by the director it is sent to (Heartbeat's words).
-
-    ``local``: those that prefer it. ``foreign``: those that prefer others.
-    """
-
-    ALL = "all"
-    LOCAL = "local"
-    FOREIGN = "foreign"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standby:
-    """Give resource groups to other directors, and leave them there while there are any."""
-
-    kind: ClassVar[str] = "command.standby"
-    scope: GroupScope = GroupScope.ALL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakeOver:
-    """Ask the holders of resource groups to hand them over to the director that is told."""
-
-    kind: ClassVar[str] = "command.takeover"
-    scope: GroupScope = GroupScope.ALL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailBack:
-    """Give groups that prefer another director to that one, where it is ready."""
-
-    kind: ClassVar[str] = "command.failback"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reload:
-    """Read the configuration files anew and take up what can be used at once."""
-
-    kind: ClassVar[str] = "command.reload"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandOutcome:
-    """The answer to a command. ``done``: what was asked for is so now; ``message`` says what is.
-
-    ``holders``: who holds each group that the command was about, "" if nobody is known to.
-    ``details``: more about it, a line each. ``digest``: of the configuration that runs now.
-    """
-
-    kind: ClassVar[str] = "command.outcome"
-    done: bool
-    message: str
-    holders: dict[str, str] = field(default_factory=dict)
-    took_s: float = 0.0
-    details: tuple[str, ...] = ()
-    digest: str = ""
-
+# --- what there is ------------------------------------------------------------------------------
 
 Command = Standby | TakeOver | FailBack | Reload | OverrideCommand
 

@@ -368,6 +368,12 @@ SERVICE_KEYS: Final = (
 )
 
 KEYS: Final[tuple[Key, ...]] = (
-    CLUSTER_KEYS + ADDRESS_KEYS + RESOURCE_KEYS + HISTORY_KEYS + IPVS_KEYS + CHECKING_KEYS + SERVICE_KEYS
+    CLUSTER_KEYS
+    + ADDRESS_KEYS
+    + RESOURCE_KEYS
+    + HISTORY_KEYS
+    + IPVS_KEYS
+    + CHECKING_KEYS
+    + SERVICE_KEYS
 )
 BY_PATH: Final[dict[str, Key]] = {key.path: key for key in KEYS}
