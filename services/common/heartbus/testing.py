@@ -104,8 +104,11 @@ class MemoryBus:
 
     def publish(self, event: Event, *, cause: str | None = None) -> str:
         """Deliver an event at once; lost while disconnected, but kept in ``published``."""
-        message = self._wrap(event, cause=cause)
         self.published.append(event)
+        return self._tell(event, cause=cause)
+
+    def _tell(self, event: Event, *, cause: str | None = None) -> str:
+        message = self._wrap(event, cause=cause)
         if self._connected:
             self._hub.deliver(event.kind, message)
         return message.envelope.id
@@ -134,14 +137,15 @@ class MemoryBus:
         self._handlers[command_class.kind] = handler
 
     async def command(self, command: Command, *, timeout_s: float) -> CommandOutcome:
-        """Carry out a command as if it had been sent to this service."""
+        """Carry out a command as if it had been sent to this service.
+
+        That it was told is not in ``published``: the service itself does not do it.
+        """
         name = verb(command.kind)
-        cause = self.publish(
-            OperatorCommanded(command=name, arguments=arguments(command), by="test")
-        )
+        cause = self._tell(OperatorCommanded(command=name, arguments=arguments(command), by="test"))
         outcome = await self._handlers[command.kind](command, timeout_s, cause)
         answered = OperatorAnswered(command=name, done=outcome.done, message=outcome.message)
-        self.publish(answered, cause=cause)
+        self._tell(answered, cause=cause)
         return outcome
 
     def subscribe_envelopes(self, subjects_: Iterable[str], callback: EnvelopeCallback) -> None:
