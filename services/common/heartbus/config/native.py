@@ -28,8 +28,8 @@ from heartbus.config.ha_cf import (
     UDPPORT_DEFAULT,
 )
 from heartbus.config.interfaces_here import check_interfaces
-from heartbus.config.native_checking import read_checking
 from heartbus.config.keys_history import read_history
+from heartbus.config.native_checking import read_checking
 from heartbus.config.native_groups import resources_of
 from heartbus.config.native_ipvs import read_ipvs
 from heartbus.config.native_services import virtual_service
