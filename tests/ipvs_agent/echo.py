@@ -53,11 +53,19 @@ def _serve(at: Sequence[tuple[str, int]], ready: Connection) -> None:
             elif what == "datagram":
                 _data, client = sock.recvfrom(100)
                 sock.sendto(name.encode(), client)
-            elif sock.recv(100):
+            elif _received(sock):
                 sock.sendall(name.encode())
             else:
                 selector.unregister(sock)
                 sock.close()
+
+
+def _received(sock: socket.socket) -> bytes:
+    """Return what came; nothing at an end, which may be a reset: checks end like that."""
+    try:
+        return sock.recv(100)
+    except ConnectionResetError:
+        return b""
 
 
 class Clients:
