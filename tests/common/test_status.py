@@ -213,12 +213,16 @@ def test_heartbeats_that_were_not_believed_are_shown_by_reason_where_there_are_a
 def test_another_configuration_is_an_alarm_that_says_what_differs_until_it_is_gone() -> None:
     what = ("timers", "resource groups", "virtual services")
     view = differing(ConfigDifference(director="lb2", theirs="cc", differs=what))
+    ours = view.state(NODE, MembershipState)
+    assert ours is not None
     (alarm,) = document(view, now_s=100.5)["alarms"]
     assert (alarm["kind"], alarm["seen_by"], alarm["director"]) == ("config.skew", NODE, "lb2")
+    assert (alarm["ours"], alarm["theirs"]) == (ours.config_digest, "cc")
     assert alarm["differs"] == list(what)
     assert alarm["text"] == (
         f"timers, resource groups and virtual services differ between {NODE} and lb2: "
-        "give both the same files"
+        f"{NODE} runs version {ours.config_digest}, lb2 cc; give both the same files"
+        " (heartbus config push)"
     )
     assert alarm["text"] in shown(view, now_s=100.5)
     assert document(view, now_s=200.0)["alarms"] == []

@@ -202,6 +202,26 @@ def test_a_reload_gives_no_traffic_to_servers_that_are_down_or_new(tmp_path: Pat
     assert setting.destinations() == {A: 1, B: 0}
 
 
+def test_a_dry_run_says_what_a_reload_then_does(tmp_path: Path) -> None:
+    setting = start(tmp_path, SERVICE)
+    setting.says(UP, UP)
+    other = virtual_service(1, port=81)
+    three = virtual_service(5, 5, 7)
+    before = setting.table.table
+    setting.bus.published.clear()
+    for services in ((SERVICE,), (three,), (SERVICE, other), (other,), ()):
+        read = cluster(*services)
+        said = setting.agent.dry_run(read)
+        assert setting.table.table == before
+        assert setting.agent.dry_run(read) == said
+        setting.agent.take_up(read)
+        told = [e for e in setting.bus.published if isinstance(e, IpvsChanged)]
+        done = [action for event in told for action in event.actions]
+        assert list(said) == done
+        setting.bus.published.clear()
+        before = setting.table.table
+
+
 def test_a_reload_removes_services_that_are_configured_no_more(tmp_path: Path) -> None:
     other = virtual_service(1, port=81)
     setting = start(tmp_path, SERVICE, other)

@@ -45,7 +45,7 @@ from .probes.stream import Streams
 from .schedule import ProbeSchedule
 from .sharing import PERIOD_S as SHARING_PERIOD_S
 from .sharing import Sharing
-from .targets import CheckPlan, TargetError, plan_checks
+from .targets import CheckPlan, TargetError, plan_checks, plan_differences
 from .vantage import suspicion
 from .verdicts import Change, Verdicts
 from .weights import WeightChange, Weights
@@ -434,7 +434,16 @@ async def check_real_servers(context: Context) -> None:
             nonlocal running
             running = begun(read, running)
 
+        def dry_run(read: Cluster) -> tuple[str, ...]:
+            try:
+                plan = plan_checks(read.virtual_services)
+                make_probes(plan, streams=streams, node=context.node, pings=pings)
+            except (TargetError, ProbeError) as error:
+                raise ConfigError.plain(f"{read.source}: {error}") from error
+            return plan_differences(running.plan, plan)
+
         context.take_up = take_up
+        context.dry_run = dry_run
         context.ready()
         try:
             await context.stopping.wait()

@@ -88,6 +88,17 @@ class CheckPlan:
     """The maintenance directory of each real server that is checked and has one."""
 
 
+def plan_differences(old: CheckPlan, new: CheckPlan) -> tuple[str, ...]:
+    """Return in words which probes end, and which begin."""
+    before, after = dict.fromkeys(old.targets), dict.fromkeys(new.targets)
+    ended = [f"no more {_in_words(target)}" for target in before if target not in after]
+    return (*ended, *(_in_words(target) for target in after if target not in before))
+
+
+def _in_words(target: Target) -> str:
+    return f"check of {target.endpoint} ({target.check.type}, every {target.interval_s:g} s)"
+
+
 def plan_checks(virtual_services: tuple[VirtualService, ...]) -> CheckPlan:
     """Return what to probe for these services.
 

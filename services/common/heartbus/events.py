@@ -30,6 +30,9 @@ from heartbus.overrides import RealServerDrained as RealServerDrained
 from heartbus.overrides import RealServerDraining as RealServerDraining
 from heartbus.overrides import RealServerOverridden as RealServerOverridden
 from heartbus.overrides import SetWeight as SetWeight
+from heartbus.push.messages import DryRun as DryRun
+from heartbus.push.messages import PushConfig as PushConfig
+from heartbus.push.messages import PushStep as PushStep
 from heartbus.recording import Answer as Answer
 from heartbus.recording import AskBuckets as AskBuckets
 from heartbus.recording import AskEvents as AskEvents
@@ -538,7 +541,7 @@ Event = (
 
 # --- what there is ------------------------------------------------------------------------------
 
-Command = Standby | TakeOver | FailBack | Reload | OverrideCommand
+Command = Standby | TakeOver | FailBack | Reload | PushConfig | DryRun | OverrideCommand
 
 Body = Event | State | Command | CommandOutcome | Query | Answer
 

@@ -31,6 +31,7 @@ from heartbus.config.report import Place, Places
 from heartbus.config.validate import recheck
 from heartbus.events import ConfigApplied, ServiceStarted, ServiceStopped
 from heartbus.model import TIMER_PROFILES, Cluster, default_lease_s
+from heartbus.push.desk import PushDesk, serve_dry_run
 from heartbus.reloading import Reloading
 from heartbus.systemd import Notifier
 
@@ -66,6 +67,13 @@ class Context:
     """How the service goes on with a configuration of which something is new; None: not yet.
 
     It may raise ConfigError, with nothing changed.
+    """
+    config: str = ""
+    """Path of the configuration, as given."""
+    dry_run: Callable[[Cluster], tuple[str, ...]] | None = None
+    """What the service would do with a configuration, in words; None: nothing to say.
+
+    It may raise ConfigError.
     """
     files_changed: Callable[[tuple[str, ...]], None] | None = None
     """Told the files whose content was not as before, after they could be used."""
@@ -240,7 +248,8 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
     loaded = _given[0] if _given else load_config(options.config, timers=options.timers)
     cluster = loaded.cluster
     node = known_node(cluster, options.node)
-    if service != "membership" and any(node == witness.name for witness in cluster.witnesses):
+    is_witness = any(node == witness.name for witness in cluster.witnesses)
+    if service != "membership" and is_witness:
         raise MachineError(f"{node} is a witness: only heartbus-membership runs there")
     for directory in (options.runtime_dir, options.state_dir):
         try:
@@ -267,6 +276,7 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
             stopping=asyncio.Event(),
             notifier=Notifier(),
             log=line,
+            config=options.config,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -278,11 +288,18 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
             supervised=bool(_given),
         )
         loop.add_signal_handler(signal.SIGHUP, reloading.hang_up)
-        running = loop.create_task(reloading.run())
+        beside = [loop.create_task(reloading.run())]
+        load_file = partial(load_config, timers=options.timers)
+        serve_dry_run(context, load_file)
+        writer = "membership" if is_witness else "vip"
+        if service == writer:
+            desk = PushDesk(context, load=load_file, reload=reloading.asked)
+            beside.append(loop.create_task(desk.run()))
         try:
             await _run_with_bus(context, main)
         finally:
-            running.cancel()
+            for task in beside:
+                task.cancel()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_runner:
         try:

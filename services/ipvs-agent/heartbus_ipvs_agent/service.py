@@ -155,6 +155,26 @@ class IpvsAgent:
         self.look()
         self._bus.publish_state()
 
+    def dry_run(self, read: Cluster) -> tuple[str, ...]:
+        """Return what ``take_up`` would do to the table that we know, in ipvsadm's words."""
+        observed = self._applier.seen
+        wanted = {
+            (key := service_key(s)): wanted_service(
+                s,
+                verdicts=self._verdicts.decided,
+                observed=observed.services.get(key),
+                weights=self._verdicts.weights,
+                overrides=self._operators.book.effective,
+                cut=self._operators.cut,
+                short=self.standings.short,
+            )
+            for s in read.virtual_services
+        }
+        ours = self._managed.obsolete.union(service_key(s) for s in self._services.values())
+        obsolete = ours.difference(wanted)
+        table = Table(services=wanted)
+        return tuple(map(str, plan(wanted=table, observed=observed, obsolete=obsolete)))
+
     # --- what makes us act -----------------------------------------------------------------------
 
     def messages_received(self, messages: Sequence[Message]) -> None:
@@ -386,6 +406,7 @@ async def serve(context: Context) -> None:
     )
     agent.start()
     context.take_up = agent.take_up
+    context.dry_run = agent.dry_run
     context.ready()
     async with asyncio.TaskGroup() as tasks:
         commands = tasks.create_task(agent.standings.serve())

@@ -30,7 +30,9 @@ def alarms(states: Iterable[tuple[str, MembershipState]]) -> list[dict[str, Any]
             "seen_by": node,
             "director": difference.director,
             "differs": list(difference.differs),
-            "text": _skew_text(node, difference),
+            "ours": state.config_digest,
+            "theirs": difference.theirs,
+            "text": _skew_text(node, state.config_digest, difference),
         }
         for node, state in states
         for difference in state.config_differences
@@ -84,8 +86,12 @@ def alarm_table(rows: list[dict[str, Any]]) -> Table | None:
     return table if rows else None
 
 
-def _skew_text(node: str, difference: ConfigDifference) -> str:
+def _skew_text(node: str, ours: str, difference: ConfigDifference) -> str:
     *most, last = difference.differs or ("",)
     what = f"{', '.join(most)} and {last}" if most else last
     subject = f"{what} differ" if what else "the configuration differs, it is not known in what,"
-    return f"{subject} between {node} and {difference.director}: give both the same files"
+    return (
+        f"{subject} between {node} and {difference.director}: {node} runs version {ours},"
+        f" {difference.director} {difference.theirs}; give both the same files"
+        " (heartbus config push)"
+    )

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 import click
 
-from heartbus.cli.options import json_option
+from heartbus.cli.options import config_option, json_option, nats_option
 from heartbus.config import ConfigError, Diagnostic, Level, Loaded, keepalived, load
 from heartbus.config.convert import NotTextError, to_toml
 from heartbus.config.difference import Kind, differences
@@ -150,6 +150,61 @@ def diff(old: str, new: str, *, as_json: bool) -> None:
         if not found:
             click.echo("no difference")
     sys.exit(1 if found else 0)
+
+
+@config.command(epilog="Example: heartbus config push --dry-run heartbus.toml")
+@click.argument("file")
+@click.option("--dry-run", is_flag=True, help="Test it everywhere and show what would be done.")
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="NAME",
+    help="Leave out a director that is down; repeat. Give it the file before it starts.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1, max=55),
+    default=40.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait so long for each step; 40,000 real servers take some seconds to read.",
+)
+@config_option
+@nats_option
+@json_option
+def push(
+    file: str,
+    *,
+    dry_run: bool,
+    without: tuple[str, ...],
+    timeout_s: float,
+    config: str,
+    nats: str,
+    as_json: bool,
+) -> None:
+    """Distribute FILE, a heartbus.toml, to all directors, or to none.
+
+    First it is tested on every director, with what checker and kernel would have to change; then
+    it takes the place of their files (FILE.old is kept beside each) and is taken up. If one of
+    them refuses or does not answer, all go back. The configuration of this director (--config)
+    has the key that the others believe.
+
+    Exit code: 0 every director runs with it (--dry-run: could), 1 refused or taken back, 2 FILE
+    cannot be used, 3 the bus cannot be reached.
+    """
+    from heartbus.cli.push import push as run_push
+
+    code = run_push(
+        file,
+        config=config,
+        nats=nats,
+        dry_run=dry_run,
+        without=without,
+        timeout_s=timeout_s,
+        as_json=as_json,
+    )
+    sys.exit(code)
 
 
 @config.command(epilog="Example: heartbus config explain nice_failback")

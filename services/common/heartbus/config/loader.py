@@ -19,12 +19,14 @@ class Loaded:
     """A usable configuration, everything there is to say about its files, and where what stands.
 
     ``files``: what was read or looked for, with a digest of what it held; empty: nothing was there.
+    ``secrets``: where the TOML form itself has a secret, not the name of a file with one.
     """
 
     cluster: Cluster
     diagnostics: tuple[Diagnostic, ...]
     places: Places
     files: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Place, ...] = ()
 
 
 def load(path: str, *, root: str = "/") -> Loaded:
@@ -43,7 +45,11 @@ def load(path: str, *, root: str = "/") -> Loaded:
     assert cluster is not None
     places = report.places or Places(whole=Place(file=path))
     return Loaded(
-        cluster=cluster, diagnostics=report.diagnostics(), places=places, files=report.files
+        cluster=cluster,
+        diagnostics=report.diagnostics(),
+        places=places,
+        files=report.files,
+        secrets=tuple(report.secrets),
     )
 
 
@@ -62,6 +68,14 @@ def _read(path: str, root: str, report: Report) -> Cluster | None:
         f" {classic.CONF}/) or {NATIVE_FILE}, or a TOML file",
     )
     return None
+
+
+def native_file(path: str) -> str | None:
+    """Return the TOML file that a configuration at ``path`` is read from; None: the old form."""
+    if not _is_directory(path):
+        return path
+    file = os.path.join(path, NATIVE_FILE)
+    return None if classic.is_classic(path) or not source.is_file(file) else file
 
 
 def _ha_cf(directory: str) -> str:

@@ -313,7 +313,8 @@ class _Reader:
         return AuthKey(id=key_id, method=method, secret=secret) if key_id is not None else None
 
     def written_here(self, table: Table, key: str) -> None:
-        """Refuse a secret of this file if others may read it."""
+        """Refuse a secret of this file if others may read it; remember where it is."""
+        self._report.secrets.append(table.at(key))
         if self._file.readable_by_others:
             self._report.error(
                 table.at(key),

@@ -106,6 +106,8 @@ class Report:
         self._errors = 0
         self.places: Places | None = None
         """Where everything was written, once all files are read."""
+        self.secrets: list[Place] = []
+        """Where a secret is written itself, not the name of a file that has it."""
         self.files: dict[str, str] = {}
         """What was read or looked for, with a digest of what it held; empty: nothing was there."""
 

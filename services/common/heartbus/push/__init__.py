@@ -1,0 +1,1 @@
+"""``heartbus config push``: one document to all directors, in two steps, or to none."""
