@@ -1,7 +1,7 @@
 """What of a configuration that was read anew a running director uses at once.
 
-Sans-I/O. The keys, the virtual services, the settings of IPVS, and when files are read anew. All
-else needs a restart, one director after the other; what waits for one is told in words.
+Sans-I/O. The keys, the virtual services, the settings of checks and of IPVS, and when files are
+read anew. All else needs a restart, one director after the other; what waits for one is told.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def with_live_parts(running: Cluster, read: Cluster) -> Cluster:
         membership=membership,
         virtual_services=read.virtual_services,
         ipvs=read.ipvs,
+        checks=read.checks,
         reload=read.reload,
     )
 
