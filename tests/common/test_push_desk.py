@@ -93,7 +93,7 @@ class Setting:
         self.desk = PushDesk(self.context, load=load, reload=self.reload)
         serve_dry_run(self.context, load)
 
-    async def reload(self, _command: Command, _within_s: float) -> CommandOutcome:
+    async def reload(self, _command: Command, _within_s: float, _cause: str) -> CommandOutcome:
         self.reloads.append(self.file.read_text())
         return self.outcome
 

@@ -24,6 +24,8 @@ from heartbus.events import (
 COMMANDS_MAX: Final = 16
 """Commands that a service carries out at once; one more is refused."""
 
+ARGUMENT_CHARS_MAX: Final = 256
+
 CLOCKS_DIFFER_MAX: Final = 2
 """A command from the future by more than its own validity is of another clock."""
 
@@ -90,9 +92,12 @@ class CommandDesk:
 
 
 def arguments(command: Command) -> str:
-    """Return what a command was given, as ``name=value`` words; what is as always is left out."""
+    """Return what a command was given, as ``name=value`` words; what is as always is left out.
+
+    A long value is cut: a whole configuration may be pushed.
+    """
     return " ".join(
-        f"{field.name}={getattr(command, field.name)}"
+        f"{field.name}={str(getattr(command, field.name))[:ARGUMENT_CHARS_MAX]}"
         for field in dataclasses.fields(command)
         if getattr(command, field.name) != field.default
     )

@@ -69,14 +69,16 @@ class Reloading:
         self._told = asyncio.Event()
         self._busy = False
         self._waiting: list[asyncio.Future[CommandOutcome]] = []
+        self._cause: str | None = None
         context.bus.serve_command(Reload, self.asked)
 
     def hang_up(self) -> None:
         """Reload soon: SIGHUP."""
         self._told.set()
 
-    async def asked(self, _command: Command, within_s: float, _cause: str) -> CommandOutcome:
+    async def asked(self, _command: Command, within_s: float, cause: str) -> CommandOutcome:
         """Return the outcome of a reload that begins after this, at most ``within_s`` later."""
+        self._cause = cause
         following: asyncio.Future[CommandOutcome] = asyncio.get_running_loop().create_future()
         self._waiting.append(following)
         if self._supervised:
@@ -98,14 +100,15 @@ class Reloading:
                 await self._told.wait()
                 self._told.clear()
                 waiting, self._waiting = self._waiting, []
+                cause, self._cause = self._cause, None
                 self._busy = True
-                outcome = await self._reload()
+                outcome = await self._reload(cause)
                 self._busy = False
                 for future in waiting:
                     if not future.done():
                         future.set_result(outcome)
 
-    async def _reload(self) -> CommandOutcome:
+    async def _reload(self, cause: str | None) -> CommandOutcome:
         context, started_s = self._context, time.monotonic()
         if context.take_up is None:
             context.log.warning("reload.ignored", reason="not ready yet")
@@ -117,7 +120,7 @@ class Reloading:
                 context.take_up(read.wanted)
         except ConfigError as error:
             self._autoreload.refused(error.files)
-            return self._rejected(error)
+            return self._rejected(error, cause)
         except Exception as error:
             # A defect of ours in what reads files must not end a service that works.
             context.log.exception("reload.failed", then="goes on as before")
@@ -127,7 +130,8 @@ class Reloading:
         context.cluster, context.digest = read.wanted, read.digest
         waiting = ", ".join(read.waiting)
         if read.is_new:
-            context.bus.publish(ConfigApplied(source=read.wanted.source, digest=read.digest))
+            applied = ConfigApplied(source=read.wanted.source, digest=read.digest)
+            context.bus.publish(applied, cause=cause)
             context.bus.publish_state()
         result = "applied" if read.is_new else UNCHANGED
         event = "config.applied" if read.is_new else "config.unchanged"
@@ -158,10 +162,11 @@ class Reloading:
             waiting=waits_for_restart(running, loaded.cluster),
         )
 
-    def _rejected(self, error: ConfigError) -> CommandOutcome:
+    def _rejected(self, error: ConfigError, cause: str | None) -> CommandOutcome:
         context = self._context
         reasons = tuple(str(error).splitlines())[:REASONS_MAX]
-        context.bus.publish(ConfigRejected(source=context.cluster.source, reasons=reasons))
+        rejected = ConfigRejected(source=context.cluster.source, reasons=reasons)
+        context.bus.publish(rejected, cause=cause)
         context.log.error("reload.rejected", problem=str(error), then="goes on as before")
         return CommandOutcome(
             done=False,

@@ -32,7 +32,7 @@ DETAILS_MAX: Final = 200
 """Lines of one answer; of more, the first ones and how many there are."""
 
 LoadFile = Callable[[str], Loaded]
-ReloadSelf = Callable[[Command, float], Awaitable[CommandOutcome]]
+ReloadSelf = Callable[[Command, float, str], Awaitable[CommandOutcome]]
 
 
 class PushDesk:
@@ -62,9 +62,9 @@ class PushDesk:
                     answer = self._staging.deadline_passed(now_s=self._now_s())
                     if answer is not None:
                         self._context.log.warning("push.ended", why=answer.message)
-                        await self._act(answer, "", RELOAD_S)
+                        await self._act(answer, "", RELOAD_S, "")
 
-    async def asked(self, command: Command, within_s: float) -> CommandOutcome:
+    async def asked(self, command: Command, within_s: float, cause: str) -> CommandOutcome:
         """Carry out one step; the answer says why not, or what there is to know."""
         assert isinstance(command, PushConfig)
         async with self._lock:
@@ -74,7 +74,7 @@ class PushDesk:
                 return refused(why)
             answer = self._staging.received(command, now_s=self._now_s())
             try:
-                return await self._act(answer, command.push, within_s)
+                return await self._act(answer, command.push, within_s, cause)
             finally:
                 self._changed.set()
 
@@ -86,7 +86,7 @@ class PushDesk:
         keys = self._context.cluster.membership.authentication.keys
         return (*(key.secret for key in keys), *self._secrets)
 
-    async def _act(self, answer: Answer, push: str, within_s: float) -> CommandOutcome:
+    async def _act(self, answer: Answer, push: str, within_s: float, cause: str) -> CommandOutcome:
         match answer.act:
             case Act.REFUSE:
                 return refused(answer.message)
@@ -95,7 +95,7 @@ class PushDesk:
             case Act.PREPARE:
                 return await self._prepare(answer.text)
             case Act.COMMIT:
-                return await self._commit(min(within_s, RELOAD_S))
+                return await self._commit(min(within_s, RELOAD_S), cause)
             case Act.KEEP:
                 self._context.log.info("push.kept", push=push, file=self._file)
                 return _done(answer.message)
@@ -103,7 +103,7 @@ class PushDesk:
                 await asyncio.to_thread(files.discard, self._file)
                 return _done(answer.message)
             case Act.RESTORE:
-                return await self._restore(answer.message)
+                return await self._restore(answer.message, cause)
 
     async def _prepare(self, text: str) -> CommandOutcome:
         context = self._context
@@ -135,7 +135,7 @@ class PushDesk:
             done=True, message="prepared", details=details, digest=config_digest(loaded.cluster)
         )
 
-    async def _commit(self, within_s: float) -> CommandOutcome:
+    async def _commit(self, within_s: float, cause: str) -> CommandOutcome:
         try:
             await asyncio.to_thread(files.put_in_place, self._file)
         except PushFileError as error:
@@ -143,29 +143,29 @@ class PushDesk:
             await asyncio.to_thread(files.discard, self._file)
             return refused(str(error))
         self._context.log.info("push.committed", file=self._file)
-        outcome = await self._reload_all(within_s)
+        outcome = await self._reload_all(within_s, cause)
         if outcome.done:
             self._staging.committed(now_s=self._now_s())
             return outcome
         self._staging.failed()
-        await self._restore("it could not be taken up")
+        await self._restore("it could not be taken up", cause)
         return outcome
 
-    async def _restore(self, why: str) -> CommandOutcome:
+    async def _restore(self, why: str, cause: str) -> CommandOutcome:
         self._context.log.warning("push.restored", file=self._file, why=why)
         try:
             await asyncio.to_thread(files.put_back, self._file)
         except PushFileError as error:
             return refused(f"cannot be taken back: {error}")
-        outcome = await self._reload_all(RELOAD_S)
+        outcome = await self._reload_all(RELOAD_S, cause)
         return dataclasses.replace(outcome, message=f"{why}; {outcome.message}")
 
-    async def _reload_all(self, within_s: float) -> CommandOutcome:
+    async def _reload_all(self, within_s: float, cause: str) -> CommandOutcome:
         """Let every service of this director read the file; return what stands in the way."""
         context = self._context
         others = [service for service in SERVICES if service != context.service]
         own, *answers = await asyncio.gather(
-            self._reload(Reload(), within_s),
+            self._reload(Reload(), within_s, cause),
             *(
                 context.bus.request(context.node, service, Reload(), timeout_s=within_s)
                 for service in others
@@ -189,7 +189,7 @@ class PushDesk:
 def serve_dry_run(context: Context, load: LoadFile) -> None:
     """Let a service say what the prepared document would make it do."""
 
-    async def asked(command: Command, _within_s: float) -> CommandOutcome:
+    async def asked(command: Command, _within_s: float, _cause: str) -> CommandOutcome:
         assert isinstance(command, DryRun)
         file = files.pushed_to(context.config)
         if context.dry_run is None or file is None:
