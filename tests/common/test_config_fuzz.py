@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from heartbus.config import ConfigError, Level, load
 from heartbus.config.digest import config_digest
 from heartbus.config.show import render
-from heartbus.config.toml_lines import DEPTH_MAX, line_index
+from heartbus.config.toml_lines import DEPTH_MAX, LineIndex, line_index
 from tests.common.config_samples import AS_PRINTED, EXAMPLES, Files, classic_files, directory
 
 RULES = "-A -t 192.168.7.110:80 -s rr -p 300\n-a -t 192.168.7.110:80 -r 10.0.0.1:80 -g -w 1\n"
@@ -212,6 +212,10 @@ def test_every_key_of_a_toml_document_has_a_line(
     except tomllib.TOMLDecodeError:
         return  # the same key twice
     lines = line_index(text)
+    asked = LineIndex(text)
+    assert all(asked.get(path) == line for path, line in reversed(lines.items()))
+    assert all(LineIndex(text).get(path) == line for path, line in list(lines.items())[:20])
+    assert LineIndex(text).get(("no", "such", 0)) is None
     for path in paths(parsed, ()):
         if len(path) <= DEPTH_MAX:
             assert 1 <= lines[path] <= text.count("\n")

@@ -178,7 +178,7 @@ class Reloading:
     async def _look_on(self) -> None:
         while True:
             await asyncio.sleep(LOOK_PERIOD_S)
-            if not self._context.cluster.reload.autoreload:
+            if not self._context.cluster.reload.autoreload or self._context.take_up is None:
                 continue
             found = await asyncio.to_thread(self._watch.look, self._autoreload.files)
             if not self._busy and self._autoreload.looked(found, now_s=time.monotonic()):

@@ -11,13 +11,11 @@ import argparse
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import structlog
 import uvloop
@@ -30,17 +28,16 @@ from heartbus.config.own_name import known_node as known_node
 from heartbus.config.report import Place, Places
 from heartbus.config.validate import recheck
 from heartbus.events import ConfigApplied, ServiceStarted, ServiceStopped
+from heartbus.exits import DEFAULT_CONFIG as DEFAULT_CONFIG
+from heartbus.exits import EXIT_CONFIG as EXIT_CONFIG
+from heartbus.exits import EXIT_DEFECT as EXIT_DEFECT
+from heartbus.exits import EXIT_MACHINE as EXIT_MACHINE
+from heartbus.exits import EXIT_OK as EXIT_OK
+from heartbus.exits import fail as fail
 from heartbus.model import TIMER_PROFILES, Cluster, default_lease_s
 from heartbus.push.desk import PushDesk, serve_dry_run
 from heartbus.reloading import Reloading
 from heartbus.systemd import Notifier
-
-EXIT_OK: Final = 0
-EXIT_DEFECT: Final = 1
-EXIT_CONFIG: Final = 2
-EXIT_MACHINE: Final = 3
-
-DEFAULT_CONFIG: Final = "/etc/heartbus/heartbus.toml"
 
 
 class MachineError(Exception):
@@ -180,18 +177,6 @@ def parse_options(service: str, description: str, argv: Sequence[str] | None) ->
             f"allowed: {', '.join(log.LEVELS)}"
         )
     return options
-
-
-def fail(program: str, error: Exception, code: int) -> int:
-    """Print an error as people and editors read it, and return the exit code.
-
-    What is wrong in a file begins with FILE:LINE; anything else begins with the program.
-    """
-    located = isinstance(error, ConfigError) and error.diagnostics
-    prefix = "" if located else f"{program}: "
-    for line in str(error).splitlines():
-        print(f"{prefix}{line}", file=sys.stderr, flush=True)  # noqa: T201
-    return code
 
 
 def name_process(name: str) -> None:

@@ -21,7 +21,7 @@ from heartbus.config.origin import render_origins
 from heartbus.config.report import Place, Places, Report, shown
 from heartbus.config.schema import json_schema
 from heartbus.config.show import render
-from heartbus.runner import EXIT_CONFIG, fail
+from heartbus.exits import EXIT_CONFIG, fail
 
 
 @click.group()

@@ -7,13 +7,15 @@ import contextlib
 import getpass
 import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import click
 
-from heartbus.bus import NatsBus
-from heartbus.runner import DEFAULT_CONFIG
+from heartbus.exits import DEFAULT_CONFIG
+
+if TYPE_CHECKING:  # commands that only read files need not load the bus
+    from heartbus.bus import NatsBus
 
 DEFAULT_NATS: Final = "nats://127.0.0.1:4222"
 UNREACHABLE_AFTER_S: Final = 1.5

@@ -127,6 +127,8 @@ class _Reader:
 
     def _without_comment(self, value: str, place: Place) -> str:
         """Cut a comment after the value; within quotes the signs are text."""
+        if "#" not in value and "//" not in value:
+            return value.strip()
         quoted = False
         for index, char in enumerate(value):
             quoted ^= char == '"'

@@ -62,16 +62,23 @@ def note_shared(services: Sequence[Setting[VirtualService]], report: Report) -> 
 def _questions(service: VirtualService) -> list[_Question]:
     """Return what ldirectord compares: each server, and what it is asked."""
     default = Check()
+    asked = replace(
+        bare(service.check),
+        **{name: getattr(default, name) for name in _FORGOTTEN},
+        port=service.check.port,
+        request=service.check.request,
+        receive=service.check.receive,
+    )
     return [
         (
             real.endpoint,
             replace(
-                bare(service.check),
-                **{name: getattr(default, name) for name in _FORGOTTEN},
-                port=service.check.port,
-                request=real.request or service.check.request,
-                receive=real.receive or service.check.receive,
-            ),
+                asked,
+                request=real.request or asked.request,
+                receive=real.receive or asked.receive,
+            )
+            if real.request or real.receive
+            else asked,
         )
         for real in service.real_servers
     ]

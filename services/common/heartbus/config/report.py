@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from heartbus.config.diagnostics import ConfigError, Diagnostic, Level
@@ -37,7 +37,53 @@ class Place:
 
     def of(self, directive: str | None) -> Place:
         """Return the same line, said of another directive."""
-        return replace(self, directive=directive)
+        return Place(file=self.file, line=self.line, directive=directive)
+
+
+class LatePlace(Place):
+    """A place that is looked up when somebody says something about it, and not before.
+
+    Most of a file is right, and to know the line of each of 100,000 values takes as long as to read
+    them.
+    """
+
+    __slots__ = ("_find",)
+
+    _find: Callable[[], Place]
+
+    def __init__(self, find: Callable[[], Place]) -> None:
+        object.__setattr__(self, "_find", find)
+
+    @property
+    def file(self) -> str:
+        """The file that it is in."""
+        return self._find().file
+
+    @property
+    def line(self) -> int | None:
+        """The line, from 1; None: the file as a whole."""
+        return self._find().line
+
+    @property
+    def directive(self) -> str | None:
+        """What is written there."""
+        return self._find().directive
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same place, looked up or not."""
+        return isinstance(other, Place) and self._known() == (
+            other.file,
+            other.line,
+            other.directive,
+        )
+
+    def __hash__(self) -> int:
+        """Return that of the same place."""
+        return hash(self._known())
+
+    def _known(self) -> tuple[str, int | None, str | None]:
+        place = self._find()
+        return place.file, place.line, place.directive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,22 @@ def line_index(text: str) -> dict[Path, int]:
     return scanner.lines
 
 
+class LineIndex:
+    """The lines of a text, found from its top only as far as somebody asks."""
+
+    def __init__(self, text: str) -> None:
+        self._scanner = _Scanner(text.replace("\r\n", "\n"))
+
+    def get(self, path: Path) -> int | None:
+        """Return the line (from 1) of a path, or None; as ``line_index`` has it."""
+        scanner = self._scanner
+        # The line of a plain table is that of its own header, which may still come.
+        final = any(isinstance(part, int) for part in path)
+        while not scanner.ended and not (final and path in scanner.lines):
+            scanner.statement()
+        return scanner.lines.get(path)
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.lines: dict[Path, int] = {}
@@ -43,16 +59,26 @@ class _Scanner:
         self._line = 1
         self._counted = 0
         self._arrays: dict[Path, int] = {}
+        self._table: Path = ()
+
+    @property
+    def ended(self) -> bool:
+        return self._at >= len(self._text)
 
     def document(self) -> None:
-        table: Path = ()
+        while not self.ended:
+            self.statement()
+
+    def statement(self) -> None:
+        """Take one header, or one key with its value, and the space around it."""
         self._skip(_SPACE)
-        while self._at < len(self._text):
-            if self._peek("["):
-                table = self._header()
-            else:
-                self._key_value(table)
-            self._skip(_SPACE)
+        if self.ended:
+            return
+        if self._peek("["):
+            self._table = self._header()
+        else:
+            self._key_value(self._table)
+        self._skip(_SPACE)
 
     def _header(self) -> Path:
         is_array = self._text.startswith("[[", self._at)

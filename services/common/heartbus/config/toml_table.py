@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
-from heartbus.config.report import Path, Place, Report, closest, dotted, shown
-from heartbus.config.toml_lines import line_index
+from heartbus.config.report import LatePlace, Path, Place, Report, closest, dotted, shown
+from heartbus.config.toml_lines import LineIndex
 from heartbus.config.values import TIME_MAX_S, BadValueError, duration, usable
 
 T = TypeVar("T")
@@ -29,11 +29,14 @@ class TomlFile:
         self._text = text
 
     @cached_property
-    def _lines(self) -> dict[Path, int]:
-        return line_index(self._text)
+    def _lines(self) -> LineIndex:
+        return LineIndex(self._text)
 
     def place(self, path: Path) -> Place:
         """Return the place of a key; the nearest parent's line if it is not written."""
+        return LatePlace(partial(self._place, path))
+
+    def _place(self, path: Path) -> Place:
         for length in range(len(path), 0, -1):
             if (line := self._lines.get(path[:length])) is not None:
                 return Place(file=self.path, line=line, directive=dotted(path))

@@ -40,6 +40,8 @@ def check_rules(service: VirtualService, index: int, places: Places, report: Rep
         _request(page.request, check, at("pages", number, "request"), report)
         _receive(page.receive, at("pages", number, "receive"), report)
     for position, real in enumerate(service.real_servers):
+        if real.request is None and real.receive is None:
+            continue
         own = functools.partial(places.at, "virtual_services", index, "real_servers", position)
         _request(real.request, check, own("request"), report)
         _receive(real.receive, own("receive"), report)

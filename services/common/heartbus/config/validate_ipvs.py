@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+from collections.abc import Callable
 from typing import Final
 
 from heartbus.config.report import Place, Places, Report, shown
+from heartbus.config.values import is_plain_ipv4
 from heartbus.model import (
     PLAIN_TUNNEL,
     CheckType,
@@ -33,6 +35,9 @@ _PORTLESS: Final = (
     CheckType.EXTERNAL_PERL,
     CheckType.FILE,
 )
+At = Callable[[], Place]
+"""Finds a place: asked for only where there is something to say, which is rare."""
+
 IPV4_BITS: Final = 32
 IPV6_BITS: Final = 128
 
@@ -41,7 +46,7 @@ def ipvs_rules(service: VirtualService, index: int, places: Places, report: Repo
     """Report what the kernel would refuse, or would never do, of one virtual service."""
     at = functools.partial(places.at, "virtual_services", index)
     if not service.fwmark:
-        _address(service.endpoint, at("address"), report)
+        _address(service.endpoint, functools.partial(at, "address"), report)
         _service_port(service, at("address"), report)
     _scheduling(service, at, report)
     _persistence(service, at, report)
@@ -55,7 +60,7 @@ def ipvs_rules(service: VirtualService, index: int, places: Places, report: Repo
         seen.add(real.endpoint)
     sorry = service.sorry_server
     if sorry is not None:
-        place = at("fallback")
+        place = functools.partial(at, "fallback")
         _address(sorry.endpoint, place, report)
         _port(service, sorry.endpoint, place, report)
         _family(service, sorry.endpoint, sorry.forwarding, place, report)
@@ -143,10 +148,11 @@ def _quorum(service: VirtualService, at: functools.partial[Place], report: Repor
 def _real_server(
     service: VirtualService, real: RealServer, at: functools.partial[Place], report: Report
 ) -> None:
-    _address(real.endpoint, at("address"), report)
-    _port(service, real.endpoint, at("address"), report)
-    _family(service, real.endpoint, real.forwarding, at("address"), report)
-    _probed_port(service, real, at("address"), report)
+    address = functools.partial(at, "address")
+    _address(real.endpoint, address, report)
+    _port(service, real.endpoint, address, report)
+    _family(service, real.endpoint, real.forwarding, address, report)
+    _probed_port(service, real, address, report)
     if not 0 <= real.weight <= WEIGHT_MAX:
         report.error(at("weight"), f"{real.weight} is not allowed; allowed is 0 to {WEIGHT_MAX}")
     if real.lower_threshold > real.upper_threshold:
@@ -155,7 +161,8 @@ def _real_server(
             f"{real.lower_threshold} is above upper_threshold ({real.upper_threshold}); allowed is"
             f" 0 to {real.upper_threshold}",
         )
-    _tunnel(real, at("tunnel"), report)
+    if real.tunnel != PLAIN_TUNNEL:
+        _tunnel(real, at("tunnel"), report)
     if real.forwarding is not ForwardingMethod.MASQ and real.endpoint.port not in (
         0,
         service.endpoint.port,
@@ -172,8 +179,6 @@ def _real_server(
 
 def _tunnel(real: RealServer, place: Place, report: Report) -> None:
     tunnel = real.tunnel
-    if tunnel == PLAIN_TUNNEL:
-        return
     if real.forwarding is not ForwardingMethod.IPIP:
         report.error(place, f"with method {real.forwarding}; allowed is method ipip")
     if tunnel.type is TunnelType.GUE and tunnel.port == 0:
@@ -186,7 +191,7 @@ def _tunnel(real: RealServer, place: Place, report: Report) -> None:
         report.error(place, "gre has no remote checksum; allowed is none or full")
 
 
-def _probed_port(service: VirtualService, real: RealServer, place: Place, report: Report) -> None:
+def _probed_port(service: VirtualService, real: RealServer, at: At, report: Report) -> None:
     """Report a server without a port, which can be served, where there is nothing to ask."""
     check = service.check
     if (
@@ -196,7 +201,7 @@ def _probed_port(service: VirtualService, real: RealServer, place: Place, report
         and check.service not in WELL_KNOWN_PORTS
     ):
         report.error(
-            place,
+            at(),
             f"{real.endpoint.address}: no port to check; allowed is a port in the check, or a"
             " check without one (ping, external, on, off)",
         )
@@ -206,7 +211,7 @@ def _family(
     service: VirtualService,
     endpoint: Endpoint,
     forwarding: ForwardingMethod,
-    place: Place,
+    at: At,
     report: Report,
 ) -> None:
     """Report a change of family, which takes a tunnel (and Linux 3.18 or later)."""
@@ -215,30 +220,32 @@ def _family(
     if _is_ipv6(endpoint.address) != _is_ipv6(service.endpoint.address):
         family = "IPv6" if _is_ipv6(service.endpoint.address) else "IPv4"
         report.error(
-            place,
+            at(),
             f"{endpoint.address} is not of the family of the service ({family}), and {forwarding}"
             " cannot change it; allowed is ipip, or an address of that family",
         )
 
 
-def _address(endpoint: Endpoint, place: Place, report: Report) -> None:
+def _address(endpoint: Endpoint, at: At, report: Report) -> None:
+    if is_plain_ipv4(endpoint.address):
+        return
     try:
         address = ipaddress.ip_address(endpoint.address)
     except ValueError:
-        report.error(place, f"{shown(endpoint.address)} cannot be served; allowed is an IP address")
+        report.error(at(), f"{shown(endpoint.address)} cannot be served; allowed is an IP address")
         return
     if address.is_multicast or address.is_unspecified or "%" in endpoint.address:
         report.error(
-            place,
+            at(),
             f"{endpoint.address} cannot be served; allowed is a unicast address without a scope",
         )
 
 
-def _port(service: VirtualService, endpoint: Endpoint, place: Place, report: Report) -> None:
+def _port(service: VirtualService, endpoint: Endpoint, at: At, report: Report) -> None:
     """0 stands for the port of the service where that is any port as well."""
     low = 0 if service.endpoint.port == 0 else 1
     if not low <= endpoint.port <= 65535:
-        report.error(place, f"port {endpoint.port} is not allowed; allowed is {low} to 65535")
+        report.error(at(), f"port {endpoint.port} is not allowed; allowed is {low} to 65535")
 
 
 def _is_ipv6(address: str) -> bool:

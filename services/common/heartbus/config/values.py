@@ -60,6 +60,11 @@ _IPV4_SHAPE = re.compile(r"[\d.]+", re.ASCII)
 _INTERFACE = re.compile(r"[^\s/:\x00-\x1f]+")
 
 
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_PLAIN_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_UNICAST = re.compile(rf"(?:22[0-3]|2[01][0-9]|1[0-9][0-9]|[1-9][0-9]?)(?:\.{_OCTET}){{3}}")
+
+
 class BadValueError(ValueError):
     """A value that is not allowed; the text says what is wrong and what is allowed."""
 
@@ -71,6 +76,8 @@ def bad(value: str, allowed: str) -> BadValueError:
 
 def unusable_text(line: str) -> str | None:
     """Return why a line cannot be configuration text, or None."""
+    if line.isprintable():
+        return None
     try:
         line.encode()
     except UnicodeEncodeError:
@@ -194,8 +201,15 @@ def port_or_service(text: str) -> int:
         raise bad(text, f"a port from 1 to 65535 or one of {names}") from None
 
 
+def is_plain_ipv4(text: str) -> bool:
+    """Whether it is a unicast IPv4 address in canonical text: nearly all of them are."""
+    return _UNICAST.fullmatch(text) is not None
+
+
 def ipv4(text: str) -> str:
     """Return an IPv4 address in canonical text."""
+    if _PLAIN_IPV4.fullmatch(text):
+        return text
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
@@ -204,6 +218,8 @@ def ipv4(text: str) -> str:
 
 def ip(text: str) -> str:
     """Return an IP address in canonical text."""
+    if _PLAIN_IPV4.fullmatch(text):
+        return text
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
