@@ -31,6 +31,23 @@ def keepalived() -> Unpacked:
     return _unpacked("keepalived", "/usr/sbin/keepalived", "heartbus is measured beside it")
 
 
+def ldirectord() -> Unpacked:
+    """Return the program, in Perl; fetched now if it is not there. Its modules: ``perl_path``.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be fetched; the script has said why.
+
+    """
+    return _unpacked("ldirectord", "/usr/sbin/ldirectord", "heartbus is measured beside it")
+
+
+def perl_path(program: Unpacked) -> str:
+    """Return the PERL5LIB of a Perl program that was unpacked: its own modules."""
+    root = program.path.parents[2]
+    places = [root / "usr/share/perl5", *sorted(root.glob("usr/lib/*/perl5/5.*"))]
+    return ":".join(str(place) for place in places if place.is_dir())
+
+
 def libfaketime() -> Unpacked:
     """Return the library that gives a program a wall clock of its own; fetched if not there.
 

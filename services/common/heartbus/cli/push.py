@@ -235,6 +235,12 @@ def _document(file: str) -> tuple[str, Loaded]:
             f"{file} is a directory: one TOML file is pushed; heartbus config convert writes one",
             EXIT_CONFIG,
         )
+    if loaded.included:
+        raise PushError(
+            f"{file}: with include; the other directors have not got what it includes. Allowed is"
+            " one file, as heartbus config convert writes it",
+            EXIT_CONFIG,
+        )
     for place in loaded.secrets:
         raise PushError(
             f"{place.file}:{place.line}: {place.directive}: a secret; whoever listens to the bus"

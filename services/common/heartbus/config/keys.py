@@ -71,6 +71,13 @@ _L: Final = "membership.links"
 _A: Final = "membership.authentication"
 
 CLUSTER_KEYS: Final = (
+    _key(
+        "include",
+        Form.WORDS,
+        "More files, `conf.d/*.toml` say, in the order of their names. Tables are joined, arrays of"
+        " tables (`[[virtual_services]]`) continued; a value may stand in one file only.",
+        default="none",
+    ),
     _key("directors", Form.TABLES, "The load balancers.", default=None, old="ha.cf node"),
     _key(
         "directors.name",

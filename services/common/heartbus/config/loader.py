@@ -21,13 +21,15 @@ class Loaded:
     """A usable configuration, everything there is to say about its files, and where what stands.
 
     ``files``: what was read or looked for, with a digest of what it held; empty: nothing was there.
-    ``secrets``: where the TOML form itself has a secret, not the name of a file with one.
+    ``included``: what the main file of the TOML form includes. ``secrets``: where these have a
+    secret themselves, not the name of a file with one.
     """
 
     cluster: Cluster
     diagnostics: tuple[Diagnostic, ...]
     places: Places
     files: Mapping[str, str] = field(default_factory=dict)
+    included: tuple[str, ...] = ()
     secrets: tuple[Place, ...] = ()
 
 
@@ -52,6 +54,7 @@ def load(path: str, *, root: str = "/") -> Loaded:
         diagnostics=report.diagnostics(),
         places=places,
         files=report.files,
+        included=tuple(report.included),
         secrets=tuple(report.secrets),
     )
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from heartbus.config import native_guards, source
@@ -27,6 +25,7 @@ from heartbus.config.ha_cf import (
     TTL_MAX,
     UDPPORT_DEFAULT,
 )
+from heartbus.config.includes import read_joined
 from heartbus.config.interfaces_here import check_interfaces
 from heartbus.config.keys_history import read_history
 from heartbus.config.native_checking import read_checking
@@ -38,7 +37,8 @@ from heartbus.config.own_name import named_at
 from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report, Setting, shown
 from heartbus.config.sync_groups import SyncGroups
-from heartbus.config.toml_table import Table, TomlFile
+from heartbus.config.toml_joined import JoinedFiles
+from heartbus.config.toml_table import Table
 from heartbus.config.validate import validate
 from heartbus.config.values import (
     absolute_path,
@@ -51,7 +51,6 @@ from heartbus.config.values import (
     peer,
     peer6,
     ping_name,
-    unusable_text,
 )
 from heartbus.model import (
     RTPRIO_DEFAULT,
@@ -76,19 +75,10 @@ from heartbus.model import (
     default_lease_s,
 )
 
-LINE_CHARS_MAX: Final = 64 * 1024
-KEY_PARTS_MAX: Final = 32
-"""The time of the standard parser grows with the square of the parts of a dotted key."""
-
-_LONG_KEY: Final = re.compile(rf"(?:[\w\"'-]{{1,64}}[ \t]{{0,8}}\.[ \t]{{0,8}}){{{KEY_PARTS_MAX}}}")
-
 TIMER_PROFILE_DEFAULT: Final = "lan"
 TIMER_KEYS: Final = ("keepalive", "warntime", "deadtime", "initdead")
 LEASE_NOT_GIVEN_S: Final = 0.0
 LINK_KINDS: Final = ("bcast", "ucast", "ucast6", "mcast", "mcast6", "serial")
-
-_LINES: Final = re.compile(r"(?:[^\n]*+\n){1,256}+|[^\n]++")
-_SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 
 
 def load(path: str, *, root: str, report: Report) -> Cluster | None:
@@ -97,21 +87,30 @@ def load(path: str, *, root: str, report: Report) -> Cluster | None:
     if file is None:
         return None
     try:
-        content = _parse(file, report)
-        return _Reader(file, root, report).cluster(content) if content is not None else None
+        read = read_joined(file, report)
+        return _Reader(*read, root, report).cluster() if read is not None else None
     except RecursionError:
         report.error(Place(file=path), "nested too deeply; no key of heartbus is nested like that")
         return None
 
 
 class _Reader:
-    """Reads one document; remembers which parts were refused and where the others stand."""
+    """Reads one document; remembers which parts were refused and where the others stand.
 
-    def __init__(self, file: source.Source, root: str, report: Report) -> None:
-        self._file = file
+    ``sources``: the files that it consists of, by path.
+    """
+
+    def __init__(
+        self,
+        document: JoinedFiles,
+        sources: Mapping[str, source.Source],
+        root: str,
+        report: Report,
+    ) -> None:
+        self._toml = document
+        self._sources = sources
         self._report = report
-        self._toml = TomlFile(path=file.path, text=file.text, report=report)
-        directory = os.path.dirname(file.path) or "."
+        directory = os.path.dirname(document.path) or "."
         self._search = Search(directories=(directory,), root=root)
         self._files = GroupFiles(self._search, report)
         self._tables: dict[Path, Path] = {}
@@ -119,8 +118,8 @@ class _Reader:
         self._ping_places: dict[Path, Place] = {}
         self._sync_places: dict[Path, Place] = {}
 
-    def cluster(self, content: dict[str, object]) -> Cluster:
-        document = Table(self._toml, (), content)
+    def cluster(self) -> Cluster:
+        document = Table(self._toml, (), self._toml.content)
         with self._refusing("timers", "lease", "links", "lines", "keys", "deadping", "ping_nodes"):
             membership = self._membership(document.table("membership"))
         with self._refusing("vip", "resources"):
@@ -151,7 +150,7 @@ class _Reader:
             groups=tuple(group.value for group in draft.groups),
             virtual_services=tuple(service.value for service in draft.services),
             reload=self._files.reload.settings,
-            source=self._file.path,
+            source=self._toml.path,
         )
         if resource_path := general.texts("resource_path", absolute_path):
             cluster = dataclasses.replace(cluster, resource_path=tuple(resource_path))
@@ -176,7 +175,7 @@ class _Reader:
             **self._files.reload.places,
         }
         places = Places(
-            whole=Place(file=self._file.path), known=known, lookup=self._place, exact=self._exact
+            whole=Place(file=self._toml.path), known=known, lookup=self._place, exact=self._exact
         )
         cluster = named_at(cluster, places)
         validate(cluster, places, self._report, without=frozenset(self._without))
@@ -315,11 +314,12 @@ class _Reader:
     def written_here(self, table: Table, key: str) -> None:
         """Refuse a secret of this file if others may read it; remember where it is."""
         self._report.secrets.append(table.at(key))
-        if self._file.readable_by_others:
+        file = self._sources[table.at(key).file]
+        if file.readable_by_others:
             self._report.error(
                 table.at(key),
-                f"mode {self._file.mode:03o}: group or others may read the secret; allowed is 600"
-                f" (chmod 600 {self._file.path}), or {key}_file",
+                f"mode {file.mode:03o}: group or others may read the secret; allowed is 600"
+                f" (chmod 600 {file.path}), or {key}_file",
             )
 
     def from_file(self, table: Table, key: str, name: str) -> bytes:
@@ -413,46 +413,3 @@ def _multicast(
         ttl=TTL_DEFAULT if ttl is None else ttl,
         loop=bool(loop),
     )
-
-
-def _suspects(text: str) -> Iterator[tuple[int, str]]:
-    """Return every line that may be unreadable with its number; plain ones are left out in bulk."""
-    number = 1
-    for match in _LINES.finditer(text):
-        lines = match[0]
-        plain = lines.replace("\n", "")
-        if (
-            len(plain) > LINE_CHARS_MAX
-            or plain.count(".") >= KEY_PARTS_MAX
-            or not plain.isprintable()
-        ):
-            yield from enumerate(lines.split("\n"), number)
-        number += lines.count("\n")
-
-
-def _unreadable(line: str) -> str | None:
-    """Return why a line is not even given to the parser, or None."""
-    if len(line) > LINE_CHARS_MAX:
-        return f"longer than {LINE_CHARS_MAX} characters; at most that is read"
-    if line.count(".") >= KEY_PARTS_MAX and _LONG_KEY.search(line):
-        return f"a key of more than {KEY_PARTS_MAX} parts; no key is that long"
-    if not line.isprintable() and (why := unusable_text(line.rstrip("\r"))) is not None:
-        return f"{why}; allowed is UTF-8 text"
-    return None
-
-
-def _parse(file: source.Source, report: Report) -> dict[str, object] | None:
-    for number, line in _suspects(file.text):
-        if (why := _unreadable(line)) is not None:
-            report.error(Place(file=file.path, line=number), why)
-    if report.errors:
-        return None
-    try:
-        return tomllib.loads(file.text)
-    except ValueError as error:  # TOMLDecodeError, or a number of too many digits
-        match = _SYNTAX.fullmatch(str(error))
-        reason = match[1] if match else str(error)
-        at = int(match[2]) if match and match[2] else file.text.count("\n") + 1
-        place = Place(file=file.path, line=at if match else None)
-        report.error(place, f"no TOML: {shown(reason)[1:-1]}; allowed is TOML 1.0")
-        return None

@@ -152,6 +152,8 @@ class Report:
         self._errors = 0
         self.places: Places | None = None
         """Where everything was written, once all files are read."""
+        self.included: list[str] = []
+        """Files that the main one includes."""
         self.secrets: list[Place] = []
         """Where a secret is written itself, not the name of a file that has it."""
         self.files: dict[str, str] = {}

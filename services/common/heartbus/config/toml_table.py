@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from heartbus.config.report import LatePlace, Path, Place, Report, closest, dotted, shown
 from heartbus.config.toml_lines import LineIndex
@@ -20,13 +20,31 @@ E = TypeVar("E", bound=enum.StrEnum)
 SHOWN_CHOICES_MAX = 20
 
 
+class Document(Protocol):
+    """What a table is part of."""
+
+    @property
+    def report(self) -> Report:
+        """Where remarks go."""
+        ...
+
+    def place(self, path: Path) -> Place:
+        """Return where a key is written."""
+        ...
+
+
 class TomlFile:
     """One parsed file and where its keys are."""
 
     def __init__(self, *, path: str, text: str, report: Report) -> None:
         self.path = path
-        self.report = report
+        self._report = report
         self._text = text
+
+    @property
+    def report(self) -> Report:
+        """Where remarks go."""
+        return self._report
 
     @cached_property
     def _lines(self) -> LineIndex:
@@ -51,7 +69,7 @@ class TomlFile:
 class Table:
     """One table of the file; missing tables read as empty ones."""
 
-    def __init__(self, file: TomlFile, path: Path, content: dict[str, object]) -> None:
+    def __init__(self, file: Document, path: Path, content: dict[str, object]) -> None:
         self._file = file
         self._path = path
         self._content = content
