@@ -142,3 +142,22 @@ def test_watched_files_are_taken_up_broken_ones_told_and_the_callback_hears(
     assert reload(pair, name)[0] == 0
     assert not any(o.said(GroupGranted, since=fault.heard[n]) for n, o in pair.observers.items())
     fault.stays(for_s=0.1)
+
+
+def test_with_a_broken_file_status_and_stop_work(fault: Fault) -> None:
+    """L-2 and L-21: ldirectord parses its file before any command, and loses its pid file."""
+    pair, name = fault.pair, fault.standby
+    config, process = pair.configs[name], pair.processes[name]
+    first, pids = config.read_text(), pair.pids(name)
+    config.write_text(f"{first}nonsense = 1\n")
+    host = pair.hosts[name]
+    assert host.run([str(HEARTBUS), "config", "check", str(config)], check=False).returncode == 2
+    assert reload(pair, name)[0] == 1
+    shown = host.run([str(HEARTBUS), "status", "--json"], check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert {d["name"] for d in json.loads(shown.stdout)["directors"]} == set(pair.hosts)
+    assert pair.pids(name) == pids
+    pair.terminate(name)
+    wait_until(lambda: process.returncode is not None, timeout_s=20.0, what="it stops")
+    assert process.returncode == 0
+    config.write_text(first)

@@ -24,6 +24,8 @@ from heartbus.runner import EXIT_CONFIG, EXIT_MACHINE
 SERVICES: Final = ("membership", "vip", "checker", "ipvs-agent")
 FIND_S: Final = 2.5
 """Snapshots come every second; who has not spoken by then is not there."""
+OTHERS_S: Final = 1.2
+"""So long after the first service of a director the others have spoken too, if they run."""
 EXIT_REFUSED: Final = 1
 
 
@@ -95,14 +97,18 @@ async def services_heard(
 ) -> tuple[str, tuple[str, ...]] | None:
     """Return the director that a name means and its services that speak; None: nobody's name."""
     heard: dict[str, set[str]] = {}
+    loop, found = asyncio.get_running_loop(), False
     try:
-        async with asyncio.timeout(FIND_S):
+        async with asyncio.timeout(FIND_S) as limit:
             async for message in inbox:
                 view.see(message, now_s=time.monotonic())
                 heard.setdefault(message.envelope.node, set()).add(message.envelope.service)
                 node = match_node(wanted, tuple(heard))
                 if node is not None and len(heard[node]) == len(SERVICES):
                     break
+                if node is not None and not found:
+                    found = True
+                    limit.reschedule(loop.time() + OTHERS_S)
     except TimeoutError:
         pass
     node = match_node(wanted, tuple(heard))
