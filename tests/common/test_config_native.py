@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from heartbus.config import ConfigError, Level, load
-from heartbus.config.toml_lines import line_index
+from heartbus.config.toml_lines import LineIndex, line_index
 from heartbus.config.validate import recheck
 from heartbus.model import (
     TIMER_PROFILES,
@@ -803,3 +803,11 @@ def test_a_password_is_given_once(tmp_path: Path) -> None:
     text = BASE + PASSWORD % 'password = "a", password_file = "b"'
     with pytest.raises(ConfigError, match="password_file: given beside password; allowed is one"):
         loaded(directory(tmp_path, {"heartbus.toml": text, "b": "x"}))
+
+
+def test_the_line_of_a_table_is_that_of_its_own_header_though_it_comes_later() -> None:
+    text = "[a.b]\nx = 1\n[a]\ny = 1\n[[c]]\nz = 1\n"
+    assert line_index(text)["a",] == 3
+    assert LineIndex(text).get(("a",)) == 3
+    index = LineIndex(text)
+    assert [index.get(path) for path in (("c", 0, "z"), ("a",), ("a", "b", "x"))] == [6, 3, 2]

@@ -53,3 +53,9 @@ def test_without_a_secret_nobody_is_believed() -> None:
     key = AuthKey(id=1, method=AuthMethod.CRC, secret=b"")
     assert signing_secret(Authentication(signing_key=1, keys=(key,))) == b""
     assert signing_secret(Authentication(signing_key=2, keys=(key,))) == b""
+
+
+def test_no_two_messages_have_the_same_mac() -> None:
+    one = signed(dataclasses.replace(MESSAGE, part=1, parts=23), SECRET)
+    other = signed(dataclasses.replace(MESSAGE, part=12, parts=3), SECRET)
+    assert one.mac != other.mac
