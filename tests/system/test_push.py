@@ -21,11 +21,12 @@ from heartbus.config.digest import config_digest
 from heartbus.events import GroupGranted, MembershipState
 from heartbus.model import Timers
 from tests.lab.network import Lab, wait_until
-from tests.lab.pairs import NAMES, HeartbusPair
+from tests.lab.pairs import NAMES, VOTER, HeartbusPair
 from tests.system.fault import Fault, resume
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 
+ALL = (*NAMES, VOTER)
 HEARTBUS = Path(sys.prefix) / "bin" / "heartbus"
 TIMERS = Timers(keepalive_s=0.1, warntime_s=1.0, deadtime_s=2.0, initdead_s=3.0)
 INLINE = 'secret = "a-secret-of-sixteen-or-more"'
@@ -38,7 +39,10 @@ SERVICE = (
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[HeartbusPair]:
-    with Lab() as lab, HeartbusPair(lab, "p", timers=TIMERS, echo_period_s=0.01) as started:
+    with (
+        Lab() as lab,
+        HeartbusPair(lab, "p", timers=TIMERS, echo_period_s=0.01, voter=True) as started,
+    ):
         yield started
 
 
@@ -54,7 +58,7 @@ class Push:
 
     def __init__(self, pair: HeartbusPair, tmp_path: Path, *, port: int) -> None:
         self.pair = pair
-        self.before = {name: pair.configs[name].read_text() for name in NAMES}
+        self.before = {name: pair.configs[name].read_text() for name in ALL}
         key = pair.configs["one"].with_name("push-key")
         key.write_text("a-secret-of-sixteen-or-more")
         key.chmod(0o600)
@@ -76,12 +80,12 @@ class Push:
         return all(
             self.pair.configs[name].read_text() == self.before[name]
             and not Path(f"{self.pair.configs[name]}.pushed").exists()
-            for name in NAMES
+            for name in ALL
         )
 
     def versions(self) -> dict[str, str]:
         """Return what each membership runs with, as its own bus tells."""
-        states = {n: self.pair.observers[n].view.state(n, MembershipState) for n in NAMES}
+        states = {n: self.pair.observers[n].view.state(n, MembershipState) for n in ALL}
         return {name: state.config_digest for name, state in states.items() if state is not None}
 
 
@@ -95,10 +99,12 @@ def test_a_document_goes_to_all_and_what_it_changes_is_shown_first(
     assert done.returncode == 0, done.stdout + done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     assert (answer["verdict"], answer["version"]) == ("tested", push.version)
-    assert set(answer["directors"]) == set(NAMES)
-    for said in answer["directors"].values():
+    assert set(answer["directors"]) == set(ALL)
+    for name, said in answer["directors"].items():
         assert said["digest"] == push.version
-        assert said["plans"]["checker"] == ["check of 192.0.2.8:9 (connect, every 10 s)"]
+        assert name == VOTER or said["plans"]["checker"] == [
+            "check of 192.0.2.8:9 (connect, every 10 s)"
+        ]
     assert push.unchanged()
 
     done = push.run()
@@ -106,11 +112,11 @@ def test_a_document_goes_to_all_and_what_it_changes_is_shown_first(
     assert done.stdout.splitlines()[-1] == (
         f"{push.file}: every director runs version {push.version}"
     )
-    for name in NAMES:
+    for name in ALL:  # the witness too: its membership writes the file
         assert pair.configs[name].read_text() == push.text
         assert Path(f"{pair.configs[name]}.old").read_text() == push.before[name]
         pair.observers[name].wait_for(
-            lambda: set(push.versions().values()) == {push.version}, "both run it"
+            lambda: set(push.versions().values()) == {push.version}, "all run it"
         )
     assert not any(o.said(GroupGranted, since=fault.heard[n]) for n, o in pair.observers.items())
     fault.stays(for_s=0.1)
@@ -154,7 +160,7 @@ def test_one_that_cannot_commit_takes_all_back(fault: Fault, tmp_path: Path) -> 
     assert "taken back everywhere" in done.stderr
     assert push.unchanged()
     for observer in fault.pair.observers.values():
-        observer.wait_for(lambda: push.versions() == before, "both run what they ran")
+        observer.wait_for(lambda: push.versions() == before, "all run what they ran")
 
 
 def test_one_that_dies_in_the_midst_of_its_commit_goes_back_by_itself(
@@ -172,9 +178,9 @@ def test_one_that_dies_in_the_midst_of_its_commit_goes_back_by_itself(
         resume(supervisor)
     assert done.returncode == 1
     assert "taken back everywhere" in done.stderr
-    wait_until(push.unchanged, timeout_s=60.0, what="both files are as before")
+    wait_until(push.unchanged, timeout_s=60.0, what="the files are as before")
     for observer in pair.observers.values():
-        observer.wait_for(lambda: push.versions() == before, "both run what they ran")
+        observer.wait_for(lambda: push.versions() == before, "all run what they ran")
     fault.stays(for_s=0.1)
 
 
