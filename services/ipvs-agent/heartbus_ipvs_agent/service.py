@@ -32,7 +32,12 @@ from heartbus.model import Cluster, RealServerName, VirtualService, VirtualServi
 from heartbus.runner import Context
 from heartbus_ipvs_agent.agreement import Agreement
 from heartbus_ipvs_agent.applying import Applier
-from heartbus_ipvs_agent.desired import live_weights, service_key, wanted_service
+from heartbus_ipvs_agent.desired import (
+    live_weights,
+    service_key,
+    wanted_service,
+    wanted_table,
+)
 from heartbus_ipvs_agent.entries import Action, RemoveService, ServiceEntry, Table
 from heartbus_ipvs_agent.managed import ManagedBook, ManagedServices
 from heartbus_ipvs_agent.operators import TELL_PERIOD_S, Operators
@@ -158,22 +163,18 @@ class IpvsAgent:
     def dry_run(self, read: Cluster) -> tuple[str, ...]:
         """Return what ``take_up`` would do to the table that we know, in ipvsadm's words."""
         observed = self._applier.seen
-        wanted = {
-            (key := service_key(s)): wanted_service(
-                s,
-                verdicts=self._verdicts.decided,
-                observed=observed.services.get(key),
-                weights=self._verdicts.weights,
-                overrides=self._operators.book.effective,
-                cut=self._operators.cut,
-                short=self.standings.short,
-            )
-            for s in read.virtual_services
-        }
+        wanted = wanted_table(
+            read.virtual_services,
+            verdicts=self._verdicts.decided,
+            observed=observed,
+            weights=self._verdicts.weights,
+            overrides=self._operators.book.effective,
+            cut=self._operators.cut,
+            short=self.standings.short,
+        )
         ours = self._managed.obsolete.union(service_key(s) for s in self._services.values())
-        obsolete = ours.difference(wanted)
-        table = Table(services=wanted)
-        return tuple(map(str, plan(wanted=table, observed=observed, obsolete=obsolete)))
+        obsolete = ours.difference(wanted.services)
+        return tuple(map(str, plan(wanted=wanted, observed=observed, obsolete=obsolete)))
 
     # --- what makes us act -----------------------------------------------------------------------
 
