@@ -251,6 +251,16 @@ async def test_what_is_prepared_and_never_committed_is_removed(
     assert setting.file.read_text() == setting.old
 
 
+async def test_what_an_earlier_life_had_prepared_is_gone_after_a_start(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    await setting.prepared(document(tmp_path, extra=SERVICE))
+    again = Setting(tmp_path)
+    running = asyncio.create_task(again.desk.run())
+    await until(lambda: again.beside() == set())
+    assert not (await again.send(PushStep.COMMIT)).done
+    running.cancel()
+
+
 async def test_a_dry_run_shows_what_the_prepared_document_would_change(setting: Setting) -> None:
     asked: list[Cluster] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from dataclasses import replace
 from typing import Any
@@ -228,6 +229,18 @@ def test_another_configuration_is_an_alarm_that_says_what_differs_until_it_is_go
     assert document(view, now_s=200.0)["alarms"] == []
     assert document(differing(), now_s=100.5)["alarms"] == []
     assert "Alarms" not in shown(differing(), now_s=100.5)
+
+
+def test_the_version_of_the_configuration_is_shown_where_all_run_the_same() -> None:
+    view = told()
+    ours = view.state(NODE, MembershipState)
+    assert ours is not None
+    assert f"Directors, configuration version {ours.config_digest}" in shown(view, now_s=100.5)
+    other = dataclasses.replace(ours, config_digest="cc")
+    envelope = dataclasses.replace(sample_envelope(other.kind), node="lb2")
+    view.see(Message(envelope=envelope, body=other), now_s=100.0)
+    assert "Directors, with different configurations" in shown(view, now_s=100.5)
+    assert "configuration version" not in shown(told(), now_s=200.0), "nobody says it any more"
 
 
 def test_an_alarm_without_words_says_so_and_moves_no_cursor() -> None:

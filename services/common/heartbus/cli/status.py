@@ -324,11 +324,20 @@ def _services(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
     )
 
 
+def _version(directors: list[dict[str, Any]]) -> str:
+    """Return which configuration those run with that say it, as words behind a title."""
+    versions = {row["config_digest"] for row in directors} - {None}
+    if len(versions) > 1:
+        return ", with different configurations"
+    return f", configuration version {escape(versions.pop())}" if versions else ""
+
+
 def screen(view: ClusterView, *, now_s: float) -> RenderableType:
     """Return the status as tables for a terminal."""
     content = document(view, now_s=now_s)
     directors = Table(
-        "director", "seen by the others", "sees", "age", "lag", "holds", title="Directors"
+        *("director", "seen by the others", "sees", "age", "lag", "holds"),
+        title=f"Directors{_version(content['directors'])}",
     )
     for row in content["directors"]:
         seen = ", ".join(

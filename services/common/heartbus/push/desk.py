@@ -50,7 +50,10 @@ class PushDesk:
         context.bus.serve_command(PushConfig, self.asked)
 
     async def run(self) -> None:
-        """Take back what nobody goes on with, until cancelled."""
+        """Take back what nobody goes on with, until cancelled; begin without what is left over."""
+        left_over = files.pushed_to(self._context.config)
+        if left_over is not None:
+            await asyncio.to_thread(files.discard, left_over)
         while True:
             self._changed.clear()
             due_s = self._staging.next_deadline_s
