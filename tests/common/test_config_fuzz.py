@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from collections.abc import Callable, Iterator
@@ -131,6 +132,46 @@ def test_changed_lines_in_the_toml_form(place: Path, data: st.DataObject) -> Non
     path = place / "changed.toml"
     path.write_bytes(data.draw(mutated(NATIVE)))
     holds(path)
+
+
+@once
+@given(data=st.data())
+def test_changed_lines_in_an_included_file(place: Path, data: st.DataObject) -> None:
+    """Whatever an included file has, it ends in a configuration or in errors with its places."""
+    lines = NATIVE.split(b"\n")
+    cut = data.draw(st.integers(0, len(lines)))
+    path = place / "main.toml"
+    path.write_bytes(b'include = "part.toml"\n' + b"\n".join(lines[:cut]))
+    path.with_name("part.toml").write_bytes(data.draw(mutated(b"\n".join(lines[cut:]))))
+    holds(path)
+
+
+SERVICES = tuple(
+    f'[[virtual_services]]\naddress = "192.0.2.{number}:80"\ncheck = {{ type = "off" }}\n'
+    f'[[virtual_services.real_servers]]\naddress = "10.0.0.{number}:80"\n'
+    for number in range(1, 6)
+)
+
+
+@once
+@given(cuts=st.lists(st.integers(0, len(SERVICES)), max_size=4))
+def test_a_configuration_cut_into_files_means_what_it_meant_in_one(
+    place: Path, cuts: list[int]
+) -> None:
+    path = place / "whole.toml"
+    parts = place / "parts"
+    parts.mkdir(exist_ok=True)
+    head = NATIVE.decode().replace("[[virtual_services]]", SERVICES[0] + "[[virtual_services]]", 1)
+    path.write_text(head + "".join(SERVICES[1:]))
+    path.chmod(0o600)
+    whole = load(str(path), root=str(place)).cluster
+    for old in parts.iterdir():
+        old.unlink()
+    bounds = [1, *sorted(max(1, cut) for cut in cuts), len(SERVICES)]
+    for number, (low, high) in enumerate(itertools.pairwise(bounds)):
+        (parts / f"{number}.toml").write_text("".join(SERVICES[low:high]))
+    path.write_text(f'include = "parts/*.toml"\n{head}')
+    assert load(str(path), root=str(place)).cluster == whole
 
 
 scalars = st.one_of(

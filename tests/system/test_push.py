@@ -94,6 +94,8 @@ def test_a_document_goes_to_all_and_what_it_changes_is_shown_first(
 ) -> None:
     pair = fault.pair
     push = Push(pair, tmp_path, port=81)
+    push.text += f"# {'x' * 998}\n" * 600  # more than two parts
+    push.file.write_text(push.text)
 
     done = push.run("--dry-run", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -173,7 +175,7 @@ def test_one_that_dies_in_the_midst_of_its_commit_goes_back_by_itself(
     for pid in supervisor:  # vip prepares; its reload then has nobody to pass it on
         os.kill(pid, signal.SIGSTOP)
     try:
-        done = push.run(timeout_s=3.0)
+        done = push.run(timeout_s=1.5)
     finally:
         resume(supervisor)
     assert done.returncode == 1
