@@ -132,7 +132,8 @@ class _Pusher:
             async with asyncio.timeout(FIND_S):
                 async for message in inbox:
                     view.see(message, now_s=time.monotonic())
-                    if all(view.state(name, MembershipState) for name in view.nodes()):
+                    awaited = [name for name in view.nodes() if name not in without]
+                    if awaited and all(view.state(name, MembershipState) for name in awaited):
                         break
         except TimeoutError:
             pass
