@@ -328,7 +328,7 @@ GROUP = '[[groups]]\nname = "g"\npreferred = "a"\n'
             "[vip]\nlifetme = 3\n",
             1,
             "vip.lifetme: unknown key; allowed is lifetime, refresh, script_timeout, announce,"
-            " resources; did you mean lifetime?",
+            " resources, conflicts; did you mean lifetime?",
         ),
         (
             "[vip]\nlifetime = 0.5\n",

@@ -25,7 +25,7 @@ from heartbus.model import TIMER_PROFILES, Timers
 from tests.lab import peers
 from tests.lab.echoes import PERIOD_S as ECHO_PERIOD_S
 from tests.lab.echoes import EchoClient
-from tests.lab.network import Host, Lab, Process, wait_until
+from tests.lab.network import Host, Lab, Link, Process, wait_until
 from tests.lab.observe import Observer
 from tests.lab.witness import Witness
 
@@ -219,6 +219,8 @@ class HeartbusPair(Pair):
         echo_period_s: float = ECHO_PERIOD_S,
         environment: Mapping[str, str] | None = None,
         settings: str = "",
+        sections: str = "",
+        own_cable: bool = False,
         voter: bool = False,
         also: Sequence[str] = (),
     ) -> None:
@@ -226,8 +228,9 @@ class HeartbusPair(Pair):
 
         ``timers`` None: those of a configuration that says nothing about them.
 
-        ``settings``: lines for the section [membership]. ``voter``: a third host, a witness that
-        runs membership alone and votes.
+        ``settings``: lines for the section [membership]. ``sections``: more of them.
+        ``own_cable``: heartbeats have a network of their own, ``heartbeat_links``.
+        ``voter``: a third host, a witness that runs membership alone and votes.
         """
         times = timers or TIMER_PROFILES["lan"]
         super().__init__(
@@ -237,7 +240,15 @@ class HeartbusPair(Pair):
             period_s=times.keepalive_s,
             echo_period_s=echo_period_s,
         )
-        self._text = _heartbus_toml(timers, settings, voter=voter, also=also)
+        self.heartbeat_links: list[Link] = []
+        if own_cable:
+            switch = lab.switch(f"beats-{label}"[:15])
+            self.heartbeat_links = [
+                lab.attach(host, switch, "eth1", f"198.51.100.{number}/24")
+                for number, host in enumerate(self.hosts.values(), 1)
+            ]
+        over = "eth1" if own_cable else "eth0"
+        self._text = _heartbus_toml(timers, settings, over=over, voter=voter, also=also) + sections
         self._environment = environment
         if voter:
             self.hosts[VOTER] = lab.host(f"{label}-{VOTER}", hostname=VOTER)
@@ -301,7 +312,7 @@ class HeartbusPair(Pair):
 
 
 def _heartbus_toml(
-    timers: Timers | None, settings: str, *, voter: bool, also: Sequence[str]
+    timers: Timers | None, settings: str, *, over: str, voter: bool, also: Sequence[str]
 ) -> str:
     resources = ", ".join(f'"{resource}"' for resource in (f"{VIP}/24", *also))
     times = "" if timers is None else (
@@ -315,7 +326,7 @@ def _heartbus_toml(
     witness = f'[[witnesses]]\nname = "{VOTER}"\naddress = "192.0.2.3"\n' if voter else ""
     return (
         f"{directors}{witness}[membership]\n{times}{settings}"
-        '[[membership.links]]\nkind = "bcast"\ninterface = "eth0"\n'
+        f'[[membership.links]]\nkind = "bcast"\ninterface = "{over}"\n'
         "[membership.authentication]\nsigning_key = 1\n"
         '[[membership.authentication.keys]]\nid = 1\nsecret = "a-secret-of-sixteen-or-more"\n'
         f'[[groups]]\nname = "vip"\npreferred = "{NAMES[0]}"\nresources = [{resources}]\n'

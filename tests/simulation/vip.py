@@ -17,6 +17,7 @@ from heartbus_vip.actions import (
     AbortScript,
     Action,
     Announce,
+    AskNetwork,
     CallScript,
     FenceSelf,
     PutAddress,
@@ -146,6 +147,14 @@ class VipProcess:
         match action:
             case PutAddress():
                 return self._put(action)
+            case AskNetwork():
+                return self._holder.network_asked(
+                    action.group,
+                    action.step,
+                    address=action.addresses[0],
+                    problem=None,
+                    now_s=self._host.clock.now_s,
+                )
             case RemoveAddress():
                 self._host.remove_address(action.group)
             case CallScript():

@@ -18,6 +18,7 @@ from heartbus_vip.actions import (
     AbortScript,
     Action,
     Announce,
+    AskNetwork,
     CallScript,
     FenceSelf,
     PutAddress,
@@ -92,6 +93,7 @@ class Director:
         self.stalls_s: list[float] = []
         self.hanging: CallScript | None = None
         self.fencing: FenceSelf | None = None
+        self.asking: AskNetwork | None = None
         self.log: list[object] = []
         self.told: list[Tell] = []
 
@@ -118,6 +120,20 @@ class Director:
 
     def refresh(self, problems: Mapping[AddressResource, str]) -> list[object]:
         return self.carry_out(self.holder.refreshed(problems, now_s=self.now_s))
+
+    def asked(self, *, problem: str | None) -> list[object]:
+        """The network was asked, and this came of it."""
+        assert self.asking is not None
+        action, self.asking = self.asking, None
+        return self.carry_out(
+            self.holder.network_asked(
+                action.group,
+                action.step,
+                address=action.addresses[0],
+                problem=problem,
+                now_s=self.now_s,
+            )
+        )
 
     def stop(self) -> list[object]:
         return self.carry_out(self.holder.stop_asked(now_s=self.now_s))
@@ -149,6 +165,9 @@ class Director:
                 return self.holder.address_put(
                     action.group, action.step, problem=problem, now_s=self.now_s
                 )
+            case AskNetwork():
+                self.log.append(("ask", *(a.address for a in action.addresses)))
+                self.asking = action
             case RemoveAddress():
                 self.log.append(("remove", action.address.address))
                 self.kernel.discard(action.address)

@@ -97,12 +97,16 @@ esac
     def traced(self) -> list[str]:
         return self.trace.read_text().splitlines()
 
-    def lease(self, *, epoch: int = 1, for_s: float = 30.0) -> None:
+    def lease(self, *, epoch: int = 1, for_s: float = 30.0, ask_first: bool = False) -> None:
         """Grant the group, as membership would write it."""
-        now_s = time.monotonic()
-        self._write(
-            [{"group": GROUP, "epoch": epoch, "deadline_monotonic_s": now_s + for_s, "cause": "c"}]
-        )
+        lease = {
+            "group": GROUP,
+            "epoch": epoch,
+            "deadline_monotonic_s": time.monotonic() + for_s,
+            "cause": "c",
+            "ask_first": ask_first,
+        }
+        self._write([lease])
 
     def revoke(self) -> None:
         self._write([])

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final, get_args
 
+from heartbus.conflicts import ConflictView as ConflictView
+from heartbus.conflicts import VipConflict as VipConflict
 from heartbus.ordering import CommandOutcome as CommandOutcome
 from heartbus.ordering import FailBack as FailBack
 from heartbus.ordering import GroupScope as GroupScope
@@ -510,6 +512,7 @@ Event = (
     | VipReleased
     | VipFailed
     | VipRepaired
+    | VipConflict
     | RealServerUp
     | RealServerDown
     | RealServerDraining

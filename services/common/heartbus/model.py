@@ -26,6 +26,8 @@ from heartbus.model_checks import CheckType as CheckType
 from heartbus.model_checks import HttpMethod as HttpMethod
 from heartbus.model_checks import Page as Page
 from heartbus.model_checks import Tls as Tls
+from heartbus.model_conflicts import ConflictSettings as ConflictSettings
+from heartbus.model_conflicts import OnConflict as OnConflict
 from heartbus.model_history import HistorySettings as HistorySettings
 from heartbus.model_ipvs import PLAIN_TUNNEL as PLAIN_TUNNEL
 from heartbus.model_ipvs import ForwardingMethod as ForwardingMethod
@@ -388,6 +390,7 @@ class VipSettings:
     script_timeout_s: Seconds = 60.0
     announce: AnnounceSettings = field(default_factory=AnnounceSettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)
+    conflicts: ConflictSettings = field(default_factory=ConflictSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from heartbus.conflicts import ConflictView as ConflictView
 from heartbus.recording import RecorderState
 
 
@@ -82,13 +83,15 @@ class GroupView:
 class Lease:
     """The sender's right to hold a group until ``deadline_monotonic_s`` on its host's clock.
 
-    A lease is good for its own host only and for the boot that ``boot_id`` names.
+    A lease is good for its own host only and for the boot that ``boot_id`` names. ``ask_first``:
+    nobody knows who had the group before, so its addresses may be in use: ask the network.
     """
 
     group: str
     epoch: int
     deadline_monotonic_s: float
     cause: str | None = None
+    ask_first: bool = False
 
 
 class Rung(enum.StrEnum):
@@ -280,12 +283,20 @@ class TrackView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VipState:
-    """Snapshot of vip. ``stopping``: a clean stop is under way, it can take no group."""
+    """Snapshot of vip. ``stopping``: a clean stop is under way, it can take no group.
+
+    ``conflicts``: other machines that answer for our addresses. ``macs``: hardware addresses of
+    this host, by which the others tell it from such machines. ``unread``: packets about our
+    addresses that were not believed, by reason.
+    """
 
     kind: ClassVar[str] = "state.vip"
     groups: tuple[HeldGroup, ...]
     stopping: bool = False
     trackers: tuple[TrackView, ...] = ()
+    conflicts: tuple[ConflictView, ...] = ()
+    macs: tuple[str, ...] = ()
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 class Health(enum.StrEnum):

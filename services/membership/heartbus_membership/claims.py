@@ -90,6 +90,7 @@ class StandingLease:
 
     ``stale_s``: vip may have heard of a deadline that is later by so much.
     ``releasing``: withdrawn; vip lets go of the group, and has done so by ``deadline_s``.
+    ``ask_first``: nobody was known to have it before, so vip asks the network for its addresses.
     """
 
     group: str
@@ -97,6 +98,7 @@ class StandingLease:
     deadline_s: float
     stale_s: float = 0.0
     releasing: bool = False
+    ask_first: bool = False
 
 
 # --- what ownership asks its shell to do, in this order ------------------------------------------

@@ -103,7 +103,7 @@ def giver(view: View, group: KnownGroup) -> KnownPeer | None:
 def take(view: View, group: KnownGroup, peer: KnownPeer, now_s: float) -> Grant:
     """Let our vip take what is offered, for no longer than the handover may last."""
     group.phase = Phase.TAKING
-    group.standby = False
+    group.standby = group.ask_first = False
     group.lease_until_s = now_s + view.lease_s
     group.handover_ends_s = now_s + _limit_s(view)
     return granted(group, f"{peer.name} hands it over", ordered_here(group, now_s))

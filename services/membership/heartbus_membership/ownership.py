@@ -394,7 +394,12 @@ class Ownership:
     def leases(self) -> tuple[StandingLease, ...]:
         """What the local vip may hold, and until when."""
         return tuple(
-            StandingLease(group=name, epoch=group.epoch, deadline_s=group.lease_until_s)
+            StandingLease(
+                group=name,
+                epoch=group.epoch,
+                deadline_s=group.lease_until_s,
+                ask_first=group.ask_first,
+            )
             for name, group in self._view.groups.items()
             if group.phase in LEASED
         )

@@ -156,6 +156,8 @@ class Readiness:
         failure = self._failures.get(group)
         if failure is None or failure.epoch != epoch or now_s < failure.retry_s:
             return False
+        if self._able.get(group) is False:
+            return False
         return self.verdict(now_s=now_s)[0] is Ready.YES
 
     def vip_holds(self, group: str, *, epoch: int = 0) -> bool:

@@ -300,6 +300,7 @@ def _while_vacant(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
 
 def _claim(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:
     reason, cause = _reason_to_claim(view, group), group.cause or ordered_here(group, now_s)
+    group.ask_first = not group.was_claimed
     group.vacated_by = group.cause = None
     group.standby = False
     group.wanted_until_s = float("-inf")

@@ -77,6 +77,7 @@ def lease_views(
             epoch=lease.epoch,
             deadline_monotonic_s=lease.deadline_s,
             cause=causes.get(lease.group),
+            ask_first=lease.ask_first,
         )
         for lease in leases
     )

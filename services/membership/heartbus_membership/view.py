@@ -72,6 +72,8 @@ class KnownGroup:
     cause: str | None = None
     vacated_by: str | None = None
     was_claimed: bool = False
+    ask_first: bool = False
+    """Nobody was ever heard to claim it before we did: its addresses may be in use."""
     handed_over_until_s: float = float("-inf")
     waiting_since_s: float | None = None
     preferred_yielded: bool = False

@@ -1,7 +1,8 @@
 """What the holder wants done: frozen values that the shell carries out, in order.
 
 Sans-I/O. An action with a ``step`` is answered with that number (``address_put``, ``put_stalled``,
-``script_finished``, ``fence_ended``); the holder ignores answers to steps that it has given up.
+``network_asked``, ``script_finished``, ``fence_ended``); the holder ignores answers to steps that
+it has given up.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ class PutAddress:
     address: AddressResource
     lifetime_s: int
     decided_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskNetwork:
+    """Ask whether anybody has these addresses already, before they are put. Answered."""
+
+    group: str
+    step: int
+    addresses: tuple[AddressResource, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,4 +85,6 @@ class Tell:
     cause: str | None
 
 
-Action = PutAddress | RemoveAddress | Announce | CallScript | AbortScript | FenceSelf | Tell
+Action = (
+    PutAddress | AskNetwork | RemoveAddress | Announce | CallScript | AbortScript | FenceSelf | Tell
+)

@@ -133,6 +133,15 @@ class AddressTable:
         index = self._indexes.get(resource)
         return None if index is None else interface_name(index)
 
+    def interface_to_ask(self, resource: AddressResource) -> str:
+        """Return the interface on which neighbours are asked for an address: its own.
+
+        Raises:
+            AddressError: as for ``interface``.
+
+        """
+        return self.interface_name(resource) or interface_name(self.interface(resource))
+
     def put(self, resource: AddressResource, *, lifetime_s: int, not_after_s: float) -> None:
         """Add an address that the kernel drops after ``lifetime_s``, or set its lifetime anew.
 

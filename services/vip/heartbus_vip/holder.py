@@ -50,6 +50,7 @@ from heartbus_vip.actions import (
     AbortScript,
     Action,
     Announce,
+    AskNetwork,
     CallScript,
     FenceSelf,
     PutAddress,
@@ -153,6 +154,28 @@ class Holder:
         state, actions = self._groups[group], self.deadline_passed(now_s=now_s)
         if step == state.step and state.status is HoldStatus.STARTING:
             self._start_next(state, actions, now_s=now_s)
+        return actions
+
+    def network_asked(
+        self, group: str, step: int, *, address: AddressResource, problem: str | None, now_s: float
+    ) -> list[Action]:
+        """Answer to AskNetwork; ``problem``: who has ``address``, and that we yield to it."""
+        state, actions = self._groups[group], self.deadline_passed(now_s=now_s)
+        if step != state.step or state.status is not HoldStatus.STARTING:
+            return actions
+        if problem is not None:
+            self._fail(state, address.name, problem, actions, now_s=now_s)
+        else:
+            self._start_next(state, actions, now_s=now_s)
+        return actions
+
+    def yielded(
+        self, group: str, *, address: AddressResource, problem: str, now_s: float
+    ) -> list[Action]:
+        """Let go of a group because another machine has ``address``, as ``problem`` says."""
+        state, actions = self._groups[group], self.deadline_passed(now_s=now_s)
+        if state.running:
+            self._fail(state, address.name, problem, actions, now_s=now_s)
         return actions
 
     def refreshed(self, problems: Mapping[AddressResource, str], *, now_s: float) -> list[Action]:
@@ -328,7 +351,12 @@ class Holder:
         group.epoch, group.cause = lease.epoch, lease.cause
         group.began_s, group.reason, group.failure, group.left_over = now_s, "", None, False
         group.todo = list(group.spec.resources)
-        self._start_next(group, actions, now_s=now_s)
+        new = tuple(a for a in group.spec.addresses if a not in group.installed)
+        if lease.ask_first and new:
+            group.step += 1
+            actions.append(AskNetwork(group=group.spec.name, step=group.step, addresses=new))
+        else:
+            self._start_next(group, actions, now_s=now_s)
 
     def _start_next(self, group: Group, actions: list[Action], *, now_s: float) -> None:
         while group.todo:

@@ -30,6 +30,7 @@ from heartbus_vip.actions import (
     AbortScript,
     Action,
     Announce,
+    AskNetwork,
     CallScript,
     FenceSelf,
     PutAddress,
@@ -42,6 +43,7 @@ from heartbus_vip.builtin import Announce as SendArp
 from heartbus_vip.builtin import BuiltIns
 from heartbus_vip.callback import Callback
 from heartbus_vip.calls import ScriptCalls
+from heartbus_vip.conflict_watch import ConflictWatch, Tap, open_tap
 from heartbus_vip.frames import ArpForm
 from heartbus_vip.holder import Holder
 from heartbus_vip.hook_calls import HookCalls
@@ -82,6 +84,7 @@ class VipService:
         clock: Callable[[], float] = time.monotonic,
         send_arp: SendArp | None = None,
         kernel_news: KernelNews | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self._send_arp = send_arp or _no_arp
         self._node, self._cluster, self._bus, self._log = node, cluster, bus, log
@@ -110,6 +113,16 @@ class VipService:
             clock=clock,
         )
         self._repairs = Repairs(node, cluster.groups)
+        self._conflicts = ConflictWatch(
+            node=node,
+            cluster=cluster,
+            bus=bus,
+            network=network,
+            holder=self._holder,
+            tap=tap,
+            log=log,
+            clock=clock,
+        )
         self._with_scripts = frozenset(
             group.name
             for group in cluster.groups
@@ -127,7 +140,11 @@ class VipService:
 
     async def run(self, *, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Hold and let go until ``stopping`` is set, then let go of everything."""
-        with self._lease_file_watched(), self._kernel.watched():
+        with (
+            self._lease_file_watched(),
+            self._kernel.watched(),
+            self._conflicts.listening(self._changed.set),
+        ):
             await self._run(stopping, ready)
 
     @contextlib.contextmanager
@@ -172,7 +189,8 @@ class VipService:
             self._turn()  # adopts by the lease file, before anything else may take its time
             self._bus.serve_state(self._state)
             of_membership = subjects.state(self._node, "membership")
-            self._bus.subscribe((of_membership, GroupGranted.kind, GroupRevoked.kind), self._inbox)
+            of_ours = (of_membership, GroupGranted.kind, GroupRevoked.kind)
+            self._bus.subscribe((*of_ours, *self._conflicts.subjects), self._inbox)
             ready()
             forever = [tasks.create_task(self._receive()), tasks.create_task(self._turns())]
             forever += [*self._looks.start(tasks), *self._hooks.start(tasks)]
@@ -215,6 +233,7 @@ class VipService:
         if refresh:
             self._refresh()
         self._network.announce_due()
+        self._carry_out(self._conflicts.turn())
         self._tell_changes()
 
     def _notice_sleep(self) -> None:
@@ -229,7 +248,12 @@ class VipService:
             self._holder.woke(now_s=self._awake_s)
 
     def _next_due_s(self) -> float:
-        due = (self._refresh_due_s, self._holder.next_deadline_s, self._network.next_deadline_s)
+        due = (
+            self._refresh_due_s,
+            self._holder.next_deadline_s,
+            self._network.next_deadline_s,
+            self._conflicts.next_deadline_s,
+        )
         return min(d for d in due if d is not None)
 
     # --- news ------------------------------------------------------------------------------------
@@ -237,6 +261,8 @@ class VipService:
     def _hear(self, message: Message) -> None:
         self._notice_sleep()
         body, said_s = message.body, message.envelope.uptime_s
+        if isinstance(body, VipState):
+            self._conflicts.peer_heard(message.envelope.node, body)
         if not isinstance(body, Inbound) or message.envelope.node != self._node:
             return
         match body:
@@ -285,6 +311,10 @@ class VipService:
                     return self._holder.removal_failed(action.group, action.address, problem)
             case Announce():
                 self._network.announce(action.address)
+                self._conflicts.announced(action.address)
+            case AskNetwork():
+                self._conflicts.ask_first(action)
+                self._changed.set()
             case CallScript():
                 self._scripts.start(action)
             case AbortScript():
@@ -356,8 +386,9 @@ class VipService:
     def _tell_changes(self) -> None:
         self._mark_started()
         state = self._state()
-        if state != self._published:
-            self._published = state
+        lasting = replace(state, unread={})
+        if lasting != self._published:
+            self._published = lasting
             self._bus.publish_state()
         if self._holder.spoken:
             self._hooks.seen(state.groups)
@@ -367,10 +398,18 @@ class VipService:
         groups = []
         for group in state.groups:
             standing = self._tracking.standing(group.name)
-            groups.append(
-                replace(group, able=standing.able, barred=standing.barred, score=standing.score)
-            )
-        return replace(state, groups=tuple(groups), trackers=self._tracking.views())
+            able, barred = standing.able, standing.barred
+            if group.name in self._conflicts.barred:
+                able, barred = False, self._conflicts.barred[group.name]
+            groups.append(replace(group, able=able, barred=barred, score=standing.score))
+        return replace(
+            state,
+            groups=tuple(groups),
+            trackers=self._tracking.views(),
+            conflicts=self._conflicts.views,
+            macs=self._conflicts.macs,
+            unread=self._conflicts.unread,
+        )
 
     def _say(self, event: str, *, reason: str) -> None:
         held_back = self._lines.passes(event, now_s=self._clock())
@@ -424,6 +463,7 @@ async def vip(context: Context) -> None:
         log=context.log,
         send_arp=send_arp,
         kernel_news=KernelNews(),
+        tap=open_tap(context.cluster, interface=table.interface_to_ask, log=context.log),
     )
     callback = Callback(lambda: context.cluster.reload.callback, log=context.log)
     context.files_changed = callback.files_changed

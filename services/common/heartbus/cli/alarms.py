@@ -16,9 +16,12 @@ from heartbus.events import (
     CheckerState,
     ConfigDifference,
     ConfigSkew,
+    ConflictView,
     HistoryFailed,
     MembershipState,
     RecorderState,
+    VipConflict,
+    VipState,
 )
 
 
@@ -76,6 +79,24 @@ def recorder_alarms(
     ]
 
 
+def conflict_alarms(states: Iterable[tuple[str, VipState]]) -> list[dict[str, Any]]:
+    """Return an alarm for each other machine that answers for a virtual IP."""
+    return [
+        {
+            "kind": VipConflict.kind,
+            "seen_by": node,
+            "director": conflict.director or None,
+            "group": conflict.group,
+            "address": conflict.address,
+            "mac": conflict.mac,
+            "interface": conflict.interface,
+            "text": _conflict_text(conflict),
+        }
+        for node, state in states
+        for conflict in state.conflicts
+    ]
+
+
 def alarm_table(rows: list[dict[str, Any]]) -> Table | None:
     """Return the alarms as a table, None if there is none."""
     table = Table("seen by", "alarm", title="Alarms", title_style="bold red", style="red")
@@ -84,6 +105,22 @@ def alarm_table(rows: list[dict[str, Any]]) -> Table | None:
             escape(printable(row["seen_by"].split(".")[0])), escape(printable(row["text"]))
         )
     return table if rows else None
+
+
+def _conflict_text(conflict: ConflictView) -> str:
+    where = f"with {conflict.mac} on {conflict.interface}"
+    if conflict.director:
+        return (
+            f"{conflict.director} answers for {conflict.address} too, {where}: the directors do not"
+            " hear each other over the heartbeat links, or it has the address without our doing"
+        )
+    family = "" if ":" in conflict.address else (
+        "; a real server that has it on lo needs net.ipv4.conf.all.arp_ignore=1 and arp_announce=2"
+    )  # fmt: skip
+    return (
+        f"a machine that is no director answers for {conflict.address}, {where}: look for that"
+        f" hardware address in the tables of your switches and take the address from it{family}"
+    )
 
 
 def _skew_text(node: str, ours: str, difference: ConfigDifference) -> str:

@@ -16,7 +16,13 @@ from rich.table import Table
 
 from heartbus import log, subjects
 from heartbus.bus import Inbox, NatsBus
-from heartbus.cli.alarms import alarm_table, alarms, checker_alarms, recorder_alarms
+from heartbus.cli.alarms import (
+    alarm_table,
+    alarms,
+    checker_alarms,
+    conflict_alarms,
+    recorder_alarms,
+)
 from heartbus.cli.options import json_option, nats_option, observer_name, tell_if_unreachable
 from heartbus.cli.status_services import service_table, services
 from heartbus.cli.watch import printable
@@ -163,6 +169,11 @@ def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
                 for node in view.nodes()
                 if (recorder := _fresh(view, node, RecorderState, now_s)) is not None
             ),
+        )
+        + conflict_alarms(
+            (node, vip)
+            for node in view.nodes()
+            if (vip := _fresh(view, node, VipState, now_s)) is not None
         ),
         "directors": [_director(view, node, now_s) for node in view.nodes()],
         "ping_nodes": _ping_nodes(view, now_s),

@@ -10,6 +10,7 @@ from typing import Final
 from heartbus.config.keys import CLUSTER_KEYS, Form, Key
 from heartbus.config.keys_addresses import ADDRESS_KEYS
 from heartbus.config.keys_checking import CHECKING_KEYS
+from heartbus.config.keys_conflicts import CONFLICT_KEYS
 from heartbus.config.keys_history import HISTORY_KEYS
 from heartbus.config.keys_ipvs import IPVS_KEYS
 from heartbus.config.keys_policy import POLICY_KEYS
@@ -370,6 +371,7 @@ SERVICE_KEYS: Final = (
 KEYS: Final[tuple[Key, ...]] = (
     CLUSTER_KEYS
     + ADDRESS_KEYS
+    + CONFLICT_KEYS
     + RESOURCE_KEYS
     + HISTORY_KEYS
     + IPVS_KEYS

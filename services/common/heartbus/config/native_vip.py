@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from heartbus.config.native_conflicts import conflict_settings
 from heartbus.config.native_resources import resource_settings
 from heartbus.config.toml_table import Table
 from heartbus.model import AnnounceForm, AnnounceSettings, VipSettings
@@ -25,6 +26,7 @@ def read_vip(table: Table) -> VipSettings:
         script_timeout_s=table.seconds("script_timeout") or default.script_timeout_s,
         announce=announce_settings(table.table("announce")),
         resources=resource_settings(table.table("resources")),
+        conflicts=conflict_settings(table.table("conflicts")),
     )
     table.close()
     return vip

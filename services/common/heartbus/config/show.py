@@ -20,11 +20,13 @@ from heartbus.model import (
     AnnounceSettings,
     CheckedServicesResource,
     Cluster,
+    ConflictSettings,
     Fence,
     HeartbeatLink,
     IpvsSettings,
     Membership,
     MulticastLink,
+    OnConflict,
     PingNode,
     ReloadSettings,
     Resource,
@@ -112,6 +114,7 @@ def _text(cluster: Cluster) -> Iterator[str]:
     yield _row("  scripts", f"{vip.script_timeout_s:g} s at most, from {cluster.resource_path[0]}")
     for directory in cluster.resource_path[1:]:
         yield _row("", f"then {directory}")
+    yield _row("  conflicts", _conflicts(vip.conflicts))
     yield from _watching(vip.resources)
     yield ""
     yield _row(
@@ -205,6 +208,13 @@ def _announced(settings: AnnounceSettings) -> str:
     if settings.form is not AnnounceForm.BOTH:
         words.append(f"ARP as {settings.form} only")
     return ", ".join(words)
+
+
+def _conflicts(conflicts: ConflictSettings) -> str:
+    if conflicts.policy is OnConflict.IGNORE:
+        return "ignored"
+    asked = f"asked every {conflicts.interval_s:g} s" if conflicts.interval_s else "not asked"
+    return f"{conflicts.policy}; the network is {asked} who has an address"
 
 
 def _watching(resources: ResourceSettings) -> Iterator[str]:
