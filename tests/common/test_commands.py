@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from heartbus import log
-from heartbus.commands import COMMANDS_MAX, CommandDesk
+from heartbus.commands import COMMANDS_MAX, CommandDesk, arguments
 from heartbus.events import (
     Command,
     CommandOutcome,
@@ -19,6 +19,8 @@ from heartbus.events import (
     NodeLeft,
     OperatorAnswered,
     OperatorCommanded,
+    PushConfig,
+    PushStep,
     Standby,
 )
 from tests.common.samples import sample_envelope
@@ -137,3 +139,9 @@ async def test_a_command_that_is_refused_at_the_door_is_not_told() -> None:
     made, _ = desk(told)
     await made.carry_out(message(Standby()), wall_s=1500.0)
     assert told.events == []
+
+
+def test_a_long_value_of_a_command_is_cut_where_it_is_told() -> None:
+    """A whole configuration may be pushed: its parts are no news for observers."""
+    part = PushConfig(push="a", step=PushStep.STAGE, sent_s=1.0, text="x" * 10_000, parts=1)
+    assert len(arguments(part)) < 600

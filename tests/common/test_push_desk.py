@@ -88,6 +88,7 @@ class Setting:
             config=str(self.file),
         )
         self.reloads: list[str] = []
+        self.broken = False
         self.outcome = CommandOutcome(done=True, message="applied")
         load = partial(load_config, timers=None)
         self.desk = PushDesk(self.context, load=load, reload=self.reload)
@@ -95,6 +96,8 @@ class Setting:
 
     async def reload(self, _command: Command, _within_s: float, _cause: str) -> CommandOutcome:
         self.reloads.append(self.file.read_text())
+        if self.broken:
+            raise ZeroDivisionError
         return self.outcome
 
     async def send(
@@ -240,6 +243,22 @@ async def test_without_a_word_it_goes_back_by_itself(
     await setting.send(PushStep.COMMIT)
     await until(lambda: setting.file.read_text() == setting.old)
     assert not (await setting.send(PushStep.CONFIRM)).done
+
+
+async def test_a_defect_while_it_goes_back_does_not_end_the_desk(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "CONFIRM_S", 0.1)
+    setting.broken = True
+    await setting.prepared(document(setting.tmp_path, extra=SERVICE))
+    with pytest.raises(ZeroDivisionError):  # the desk of commands answers it as a defect
+        await setting.send(PushStep.COMMIT)
+    await until(lambda: setting.file.read_text() == setting.old)
+    await until(lambda: len(setting.reloads) == 2)
+    setting.broken = False
+    await setting.prepared(document(setting.tmp_path, extra=SERVICE))
+    await setting.send(PushStep.COMMIT)
+    await until(lambda: setting.file.read_text() == setting.old)
 
 
 async def test_what_is_prepared_and_never_committed_is_removed(

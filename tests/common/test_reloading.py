@@ -161,6 +161,18 @@ async def test_a_defect_in_reading_is_answered_and_survived(tmp_path: Path) -> N
     assert (await setting.asked()).message == "unchanged"
 
 
+async def test_a_defect_in_what_hears_of_changes_is_survived(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+
+    def fails(_files: tuple[str, ...]) -> None:
+        raise ZeroDivisionError
+
+    setting.context.files_changed = fails
+    setting.write(SERVICES.replace("gate", "masq"))
+    assert "a defect of checker" in (await setting.asked()).message
+    assert (await setting.asked()).message == "unchanged"
+
+
 async def test_a_service_that_is_not_ready_says_so(tmp_path: Path) -> None:
     outcome = await Setting(tmp_path, ready=False).asked()
     assert outcome.message.startswith("refused: checker is not ready yet")

@@ -102,11 +102,20 @@ class Reloading:
                 waiting, self._waiting = self._waiting, []
                 cause, self._cause = self._cause, None
                 self._busy = True
-                outcome = await self._reload(cause)
+                outcome = await self._guarded(cause)
                 self._busy = False
                 for future in waiting:
                     if not future.done():
                         future.set_result(outcome)
+
+    async def _guarded(self, cause: str | None) -> CommandOutcome:
+        """Reload; a defect of ours in what reads files must not end a service that works."""
+        context = self._context
+        try:
+            return await self._reload(cause)
+        except Exception as error:
+            context.log.exception("reload.failed", then="goes on as before")
+            return refused(f"a defect of {context.service}: {error!r}; see its log")
 
     async def _reload(self, cause: str | None) -> CommandOutcome:
         context, started_s = self._context, time.monotonic()
@@ -121,10 +130,6 @@ class Reloading:
         except ConfigError as error:
             self._autoreload.refused(error.files)
             return self._rejected(error, cause)
-        except Exception as error:
-            # A defect of ours in what reads files must not end a service that works.
-            context.log.exception("reload.failed", then="goes on as before")
-            return refused(f"a defect of {context.service}: {error!r}; see its log")
         changed = self._autoreload.differing(read.files)
         self._autoreload.loaded(read.files)
         context.cluster, context.digest = read.wanted, read.digest

@@ -61,11 +61,19 @@ class PushDesk:
                 async with asyncio.timeout_at(due_s):
                     await self._changed.wait()
             except TimeoutError:
-                async with self._lock:
-                    answer = self._staging.deadline_passed(now_s=self._now_s())
-                    if answer is not None:
-                        self._context.log.warning("push.ended", why=answer.message)
-                        await self._act(answer, "", RELOAD_S, "")
+                await self._give_up()
+
+    async def _give_up(self) -> None:
+        async with self._lock:
+            answer = self._staging.deadline_passed(now_s=self._now_s())
+            if answer is None:
+                return
+            self._context.log.warning("push.ended", why=answer.message)
+            try:
+                await self._act(answer, "", RELOAD_S, "")
+            except Exception:
+                # A defect of ours must not end the service that holds the addresses.
+                self._context.log.exception("push.failed", file=self._file)
 
     async def asked(self, command: Command, within_s: float, cause: str) -> CommandOutcome:
         """Carry out one step; the answer says why not, or what there is to know."""
@@ -146,6 +154,7 @@ class PushDesk:
             await asyncio.to_thread(files.discard, self._file)
             return refused(str(error))
         self._context.log.info("push.committed", file=self._file)
+        self._staging.committed(now_s=self._now_s())  # from here on it goes back by itself
         outcome = await self._reload_all(within_s, cause)
         if outcome.done:
             self._staging.committed(now_s=self._now_s())
