@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from heartbus.config import ConfigError, Level, load
+from heartbus.config import ConfigError, Level, load, toml_lines
 from heartbus.config.toml_lines import LineIndex, line_index
 from heartbus.config.validate import recheck
 from heartbus.model import (
@@ -811,3 +813,34 @@ def test_the_line_of_a_table_is_that_of_its_own_header_though_it_comes_later() -
     assert LineIndex(text).get(("a",)) == 3
     index = LineIndex(text)
     assert [index.get(path) for path in (("c", 0, "z"), ("a",), ("a", "b", "x"))] == [6, 3, 2]
+
+
+def test_of_a_file_without_a_remark_only_the_beginning_is_searched_for_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To know the line of each value takes as long as to read them all."""
+    service = '[[virtual_services]]\naddress = "192.0.2.{}:80"\ncheck = {{ type = "off" }}\n'
+    group = 'groups = [{ name = "v", preferred = "a", resources = ["192.0.2.1/24"] }]\n'
+    services = "".join(service.format(number) for number in range(1, 100))
+    place = directory(tmp_path, {"heartbus.toml": group + BASE + services})
+    taken: list[int] = []
+    take = toml_lines._Scanner.statement
+
+    def counted(scanner: toml_lines._Scanner) -> None:
+        taken.append(1)
+        take(scanner)
+
+    monkeypatch.setattr(toml_lines._Scanner, "statement", counted)
+    found = loaded(place)
+    assert found.diagnostics == ()
+    assert len(taken) < 20, "as far as the director and the secret"
+    found.places.at("virtual_services", 98, "address").line  # noqa: B018 — looked up now
+    assert len(taken) > 200
+
+
+@pytest.mark.parametrize("text", [BASE, "nonsense"])
+def test_garbage_is_collected_again_after_a_load(tmp_path: Path, text: str) -> None:
+    place = directory(tmp_path, {"heartbus.toml": text})
+    with contextlib.suppress(ConfigError):
+        loaded(place)
+    assert gc.isenabled()

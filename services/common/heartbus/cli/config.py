@@ -188,7 +188,8 @@ def push(
     First it is tested on every director, with what checker and kernel would have to change; then
     it takes the place of their files (FILE.old is kept beside each) and is taken up. If one of
     them refuses or does not answer, all go back. The configuration of this director (--config)
-    has the key that the others believe.
+    has the key that the others believe. Secrets must be in files of their own, on every director;
+    their names are relative to FILE, so edit a copy beside the original.
 
     Exit code: 0 every director runs with it (--dry-run: could), 1 refused or taken back, 2 FILE
     cannot be used, 3 the bus cannot be reached.

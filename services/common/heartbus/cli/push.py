@@ -87,7 +87,10 @@ def push(
         click.echo(f"{PROGRAM}: {error}", err=True)
         return error.code
     assert pusher.round is not None
-    _print(file, config_digest(loaded.cluster), pusher, as_json=as_json)
+    # Directors may run with another profile of times (--timers), so theirs is the version.
+    digests = [said.digest for said in pusher.said.values()]
+    version = digests[0] if digests else config_digest(loaded.cluster)
+    _print(file, version, pusher, as_json=as_json)
     return 0 if pusher.round.verdict in (Verdict.KEPT, Verdict.TESTED) else EXIT_REFUSED
 
 
