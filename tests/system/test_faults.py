@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from heartbus.events import GroupGranted, NodeDead
+from heartbus.events import GroupGranted, NodeDead, VipConflict
 from tests.lab.network import Lab, wait_until
 from tests.lab.pairs import HeartbusPair
 from tests.lab.peers import WallClock
@@ -50,6 +50,13 @@ def fault(pair: HeartbusPair) -> Iterator[Fault]:
     made = Fault(pair)
     yield made
     made.mend()
+    cried = [
+        message.body
+        for name, observer in pair.observers.items()
+        for message in list(observer.events)[made.heard[name] :]
+        if isinstance(message.body, VipConflict)
+    ]
+    assert cried == [], "a failover is no conflict"
 
 
 @pytest.fixture(scope="module")

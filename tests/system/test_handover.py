@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from heartbus.events import GroupGranted
+from heartbus.events import GroupGranted, VipConflict, VipMoved
 from tests.lab.classic import HEARTBUS
 from tests.lab.network import Lab
-from tests.lab.pairs import HeartbusPair
+from tests.lab.pairs import NAMES, HeartbusPair
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
 
@@ -43,9 +43,11 @@ def move(pair: HeartbusPair, number: int) -> dict[str, Any]:
     pair.client.wait_for_answer(after_s=time.monotonic(), timeout_s=5.0)
     ended_s = time.monotonic()
     silence = pair.client.silence(from_s=begun_s, until_s=ended_s)
+    outcome = json.loads(done.stdout)
     return {
         "command": command,
-        "took_s": json.loads(done.stdout)["took_s"],
+        "took_s": outcome["took_s"],
+        "measured": outcome["details"],
         "gap_ms": silence.longest_s * 1000,
         "client_late_ms": silence.own_late_s * 1000,
         "unanswered": silence.unanswered,
@@ -67,3 +69,14 @@ def test_standby_and_takeover_back_and_forth_lose_no_request(pair: HeartbusPair)
     assert sum("hands it over" in reason for reason in granted) >= MOVES, granted
     assert not any("kept" in reason for reason in granted)
     assert max(m["on_two_ms"] for m in moves) < 1000.0
+    assert all("both had it for" in "".join(m["measured"]) for m in moves), moves
+
+
+def test_a_handover_is_measured_by_the_giver_and_is_no_conflict(pair: HeartbusPair) -> None:
+    """After the moves of the test above; the witness looks every few milliseconds."""
+    heard = [m.body for m in pair.observers[NAMES[0]].events]
+    moved = [body for body in heard if isinstance(body, VipMoved)]
+    assert len(moved) >= MOVES
+    assert all(body.to == pair.other(body.director) for body in moved)
+    assert all(body.gap_s == 0.0 < body.overlap_s < 1.0 for body in moved), moved
+    assert [body for body in heard if isinstance(body, VipConflict)] == []

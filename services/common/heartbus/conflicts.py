@@ -1,4 +1,4 @@
-"""What is told of another machine that answers for a virtual IP: the event and the view.
+"""What is told of others that have a virtual IP: machines that should not, and the next director.
 
 Sans-I/O. ``heartbus.events`` and ``heartbus.states`` name them beside the others.
 """
@@ -26,6 +26,24 @@ class VipConflict:
     held: bool
     reason: str
     ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VipMoved:
+    """A group was handed over by the sender, ``director``; one of the two times is 0.
+
+    ``gap_s``: how long nobody had its first address; ``overlap_s``: how long both had it. From the
+    sender's removal to the taker's first frame, on the sender's clock: exact to the latency of the
+    network, and to a few milliseconds where the processes are busy.
+    """
+
+    kind: ClassVar[str] = "vip.moved"
+    group: str
+    director: str
+    to: str
+    epoch: int
+    gap_s: float
+    overlap_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import ClassVar, Final, get_args
 
 from heartbus.conflicts import ConflictView as ConflictView
 from heartbus.conflicts import VipConflict as VipConflict
+from heartbus.conflicts import VipMoved as VipMoved
 from heartbus.ordering import CommandOutcome as CommandOutcome
 from heartbus.ordering import FailBack as FailBack
 from heartbus.ordering import GroupScope as GroupScope
@@ -218,13 +219,17 @@ class GroupGranted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRevoked:
-    """The sending director may no longer hold a resource group."""
+    """The sending director may no longer hold a resource group.
+
+    ``handover``: it was withdrawn on purpose, for another director to take it.
+    """
 
     kind: ClassVar[str] = "group.revoked"
     group: str
     director: str
     epoch: int
     reason: str
+    handover: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -513,6 +518,7 @@ Event = (
     | VipFailed
     | VipRepaired
     | VipConflict
+    | VipMoved
     | RealServerUp
     | RealServerDown
     | RealServerDraining

@@ -151,12 +151,13 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoke:
-    """Withdraw the grant of a group from the local vip at once."""
+    """Withdraw the grant of a group from the local vip at once; ``handover``: on purpose."""
 
     group: str
     epoch: int
     reason: str
     cause: str | None = None
+    handover: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

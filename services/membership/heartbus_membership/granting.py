@@ -62,7 +62,11 @@ class Granting:
     def revoked(self, effect: Revoke) -> None:
         """Tell of a withdrawal."""
         event = GroupRevoked(
-            group=effect.group, director=self._node, epoch=effect.epoch, reason=effect.reason
+            group=effect.group,
+            director=self._node,
+            epoch=effect.epoch,
+            reason=effect.reason,
+            handover=effect.handover,
         )
         self._bus.publish(event, cause=effect.cause)
         self._causes.pop(effect.group, None)

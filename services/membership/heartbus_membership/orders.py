@@ -19,6 +19,7 @@ from heartbus.events import (
     GroupScope,
     Standby,
     TakeOver,
+    VipMoved,
 )
 from heartbus.model import ResourceGroup
 from heartbus_membership.claims import Effect
@@ -26,6 +27,9 @@ from heartbus_membership.ownership import Ownership
 
 READY_WAIT_S: Final = 1.0
 """Who has just handed over, or just started, is ready a heartbeat or two later."""
+
+MEASURED_S: Final = 0.3
+"""The giver tells the gap within some milliseconds; over a bus that is lost it never does."""
 
 
 class Orders:
@@ -46,6 +50,12 @@ class Orders:
         self._carry_out = carry_out
         self._clock = clock
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._moves: dict[str, VipMoved] = {}
+
+    def moved(self, move: VipMoved) -> None:
+        """Take in how long a handover took; call ``turned`` some time after it."""
+        if move.group in self._preferred:
+            self._moves[move.group] = move
 
     def serve(self, bus: Bus) -> None:
         """Take commands over the bus."""
@@ -102,6 +112,7 @@ class Orders:
     async def _move_away(
         self, groups: Collection[str], held: Collection[str], within_s: float, cause: str
     ) -> CommandOutcome:
+        self._moves.clear()
         self._carry_out(self._ownership.standby(groups, cause=cause, now_s=self._clock()))
         if not held:
             return self._outcome(groups, done=True, message=f"{self._node} holds none of them")
@@ -110,7 +121,9 @@ class Orders:
             lambda: all(self._holder(g) not in (None, self._node) for g in held), within_s
         )
         told = "moved" if done else f"not moved within {within_s:g} s; it goes on"
-        return self._outcome(held, done=done, message=told, took_s=self._clock() - begun_s)
+        took_s = self._clock() - begun_s
+        measured = await self._measured(held) if done else ()
+        return self._outcome(held, done=done, message=told, took_s=took_s, details=measured)
 
     async def _takeover(self, groups: list[str], within_s: float, cause: str) -> CommandOutcome:
         wanted = [g for g in groups if self._holder(g) != self._node]
@@ -121,13 +134,17 @@ class Orders:
         if unable:
             why = self._ownership.why_not_ready(now_s=now_s)
             return refused(f"{self._node} cannot hold {', '.join(unable)}: {why}")
+        givers = {g: self._holder(g) for g in wanted}
+        self._moves.clear()
         self._carry_out(self._ownership.takeover(wanted, cause=cause, now_s=now_s))
         done = await self._wait(lambda: all(map(self._holds, wanted)), within_s)
         self._carry_out(self._ownership.order_ended(wanted, now_s=self._clock()))
+        took_s = self._clock() - now_s
+        measured = await self._measured([g for g in wanted if givers[g]]) if done else ()
         told = "taken over" if done else f"not taken over within {within_s:g} s"
         if not wanted:
             told = f"{self._node} holds all of them already"
-        return self._outcome(groups, done=done, message=told, took_s=self._clock() - now_s)
+        return self._outcome(groups, done=done, message=told, took_s=took_s, details=measured)
 
     async def _wait(self, is_so: Callable[[], bool], within_s: float) -> bool:
         if is_so():
@@ -149,8 +166,30 @@ class Orders:
     def _holds(self, group: str) -> bool:
         return self._holder(group) == self._node and self._ownership.readiness.vip_holds(group)
 
+    async def _measured(self, groups: Collection[str]) -> tuple[str, ...]:
+        """Return how long nobody had each group, or both, as far as the givers tell it at once."""
+        await self._wait(lambda: all(g in self._moves for g in groups), MEASURED_S)
+        return tuple(_words(self._moves[g]) for g in groups if g in self._moves)
+
     def _outcome(
-        self, groups: Iterable[str], *, done: bool, message: str, took_s: float = 0.0
+        self,
+        groups: Iterable[str],
+        *,
+        done: bool,
+        message: str,
+        took_s: float = 0.0,
+        details: tuple[str, ...] = (),
     ) -> CommandOutcome:
         holders = {group: self._holder(group) or "" for group in groups}
-        return CommandOutcome(done=done, message=message, holders=holders, took_s=took_s)
+        return CommandOutcome(
+            done=done, message=message, holders=holders, took_s=took_s, details=details
+        )
+
+
+def _words(move: VipMoved) -> str:
+    """Return a measured handover in words, with how exact they are."""
+    if move.overlap_s > 0:
+        what = f"both had it for {move.overlap_s * 1000:.1f} ms"
+    else:
+        what = f"nobody had it for {move.gap_s * 1000:.1f} ms"
+    return f"{move.group}: {what} (on the clock of {move.director}, give or take a few)"

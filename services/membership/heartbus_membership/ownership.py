@@ -351,10 +351,6 @@ class Ownership:
             self._view.groups[name].wanted_until_s = float("-inf")
         return self._decide(now_s)
 
-    def handover_failed(self, group: str) -> bool:
-        """Whether the last handover of a group was called off, and it is still ours."""
-        return self._view.groups[group].kept_until_s > self._last_s
-
     def others_ready(self, group: str) -> list[str]:
         """Return the directors that would take a group, the next one first."""
         known = self._view.groups[group]

@@ -25,6 +25,7 @@ from heartbus.events import (
     NodeDead,
     NodeLate,
     NodeLeft,
+    VipMoved,
     VipState,
 )
 from heartbus.log import RateLimit
@@ -258,7 +259,7 @@ class MembershipService:
     def _join_bus(self) -> None:
         self._bus.serve_state(self.snapshot)
         self._orders.serve(self._bus)
-        wanted = [subjects.state(self._node, "vip")]
+        wanted = [subjects.state(self._node, "vip"), VipMoved.kind]
         for peer in self._peers:
             wanted += [subjects.state(peer, service) for service in SIGNS_OF_LIFE]
         self._bus.subscribe(wanted, self._inbox)
@@ -461,6 +462,8 @@ class MembershipService:
 
     def _bus_message_received(self, message: Message) -> None:
         sender = message.envelope.node
+        if isinstance(message.body, VipMoved):
+            self._orders.moved(message.body)
         if sender in self._peers:
             self._turning.bus_evidence(sender, now_s=self._clock())
         elif isinstance(message.body, VipState) and sender == self._node:

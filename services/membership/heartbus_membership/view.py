@@ -200,7 +200,13 @@ def revoked(group: KnownGroup, reason: str, cause: str | None = None) -> Revoke:
     """Return the withdrawal of a grant."""
     group.reason = reason
     group.outbid.clear()
-    return Revoke(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
+    return Revoke(
+        group=group.rule.name,
+        epoch=group.epoch,
+        reason=reason,
+        cause=cause,
+        handover=group.hands_over,
+    )
 
 
 def withdraw(group: KnownGroup, reason: str, now_s: float, cause: str | None = None) -> Revoke:

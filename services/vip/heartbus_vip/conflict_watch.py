@@ -14,13 +14,14 @@ import structlog
 
 from heartbus import subjects
 from heartbus.bus import Bus
-from heartbus.events import ConflictView, VipConflict, VipState
+from heartbus.events import ConflictView, VipConflict, VipMoved, VipState
 from heartbus.log import RateLimit
 from heartbus.model import AddressResource, Cluster, OnConflict
 from heartbus_vip.actions import Action, AskNetwork
 from heartbus_vip.address import AddressError
 from heartbus_vip.conflicts import Alone, Ask, Asked, Conflicts, Defend, GiveUp, Outcome
 from heartbus_vip.holder import Holder
+from heartbus_vip.moves import Moves
 from heartbus_vip.network import Network
 from heartbus_vip.wire_tap import AskError, Heard, WireTap
 
@@ -122,6 +123,7 @@ class ConflictWatch:
             watching=tap is not None,
             now_s=clock(),
         )
+        self._moves = Moves(node, cluster.groups)
         self._lines = RateLimit(period_s=SIMILAR_LINES_S)
         self._macs: tuple[str, ...] = ()
         self._looked_s = float("-inf")
@@ -145,8 +147,17 @@ class ConflictWatch:
         """Take in the snapshot of another director's vip."""
         self._conflicts.peer_heard(peer, state)
 
+    def handed_over(self, group: str, epoch: int) -> None:
+        """Note that membership withdrew a group for another director to take it."""
+        self._publish(self._moves.handed_over(group, epoch, now_s=self._clock()))
+
+    def removed(self, address: AddressResource) -> None:
+        """Note that our kernel has an address no more."""
+        self._publish(self._moves.removed(address.address, now_s=self._clock()))
+
     def announced(self, address: AddressResource) -> None:
         """Note that an address was announced; who else still answers for it is asked for."""
+        self._moves.taken(address.address)
         self._conflicts.announced(address, now_s=self._clock())
 
     def ask_first(self, action: AskNetwork) -> None:
@@ -164,6 +175,8 @@ class ConflictWatch:
         for heard in self._tap.drain():
             if self._conflicts.is_strange(heard.said.mac):
                 outcomes += self._look_at_ourselves(STRANGER_LOOK_S, now_s=now_s)
+            if (director := self._conflicts.director(heard.said.mac)) is not None:
+                self._publish(self._moves.seen(heard.said.address, director, now_s=now_s))
             outcomes += self._conflicts.heard(heard.said, interface=heard.interface, now_s=now_s)
         outcomes += self._conflicts.deadline_passed(now_s=now_s)
         return [action for outcome in outcomes for action in self._carry_out(outcome)]
@@ -228,6 +241,10 @@ class ConflictWatch:
             case _:
                 assert_never(outcome)
         return []
+
+    def _publish(self, move: VipMoved | None) -> None:
+        if move is not None:
+            self._bus.publish(move)
 
     def _ask(self, address: AddressResource) -> None:
         try:

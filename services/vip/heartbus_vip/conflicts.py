@@ -190,7 +190,11 @@ class Conflicts:
 
     def is_strange(self, mac: str) -> bool:
         """Whether this is neither ours nor of a director that we know."""
-        return mac not in self._own and self._director(mac) is None
+        return mac not in self._own and self.director(mac) is None
+
+    def director(self, mac: str) -> str | None:
+        """Return the other director that has this hardware address, None if no known one has."""
+        return next((peer for peer, macs in self._of_peer.items() if mac in macs), None)
 
     def peer_heard(self, peer: str, state: VipState) -> None:
         """Take in the snapshot of the vip of another director."""
@@ -245,7 +249,7 @@ class Conflicts:
         address = self._addresses.get(said.address)
         if address is None or said.mac in self._own:
             return []
-        director = self._director(said.mac)
+        director = self.director(said.mac)
         if director is not None and not address.held:
             return []  # it holds the address, as far as we are concerned
         address.heard_s = now_s
@@ -331,9 +335,6 @@ class Conflicts:
         }
 
     # --- below -----------------------------------------------------------------------------------
-
-    def _director(self, mac: str) -> str | None:
-        return next((peer for peer, macs in self._of_peer.items() if mac in macs), None)
 
     def _confirmed(self, address: _Address, mac: str, seen: _Seen) -> list[Outcome]:
         peers_known = all(self._of_peer.values())

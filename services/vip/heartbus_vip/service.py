@@ -273,6 +273,8 @@ class VipService:
                 self._read_lease_file()  # the hint has no deadline; the file has it already
             case GroupRevoked():
                 if body.director == self._node:
+                    if body.handover:
+                        self._conflicts.handed_over(body.group, body.epoch)
                     actions = self._holder.group_revoked(
                         body.group, epoch=body.epoch, said_s=said_s, now_s=self._clock()
                     )
@@ -307,6 +309,7 @@ class VipService:
                 return self._put(action)
             case RemoveAddress():
                 problem = self._network.remove(action.address)
+                self._conflicts.removed(action.address)
                 if problem is not None:
                     return self._holder.removal_failed(action.group, action.address, problem)
             case Announce():

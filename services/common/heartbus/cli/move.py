@@ -128,6 +128,7 @@ def text(outcome: CommandOutcome) -> str:
     took = f" in {outcome.took_s * 1000:.0f} ms" if outcome.took_s else ""
     lines = [f"{outcome.message}{took}"]
     lines += [f"  {group}: {holder or 'unknown'}" for group, holder in outcome.holders.items()]
+    lines += [f"  {line}" for line in outcome.details]
     return "\n".join(lines)
 
 
