@@ -317,8 +317,22 @@ def test_an_address_of_ipv6_where_ipv6_is_off_is_an_error_in_words(
 ) -> None:
     host.sysctl("net.ipv6.conf.eth1.disable_ipv6", 1)
     there = AddressResource(address=VIP6.address, prefix_len=64, interface="eth1")
-    with pytest.raises(AddressError, match=r"cannot add 2001:db8::110/64 on eth1: .*IPv6"):
+    advice = r"cannot add 2001:db8::110/64 on eth1: .*; set net\.ipv6\.conf\.eth1\.disable_ipv6=0"
+    with pytest.raises(AddressError, match=advice):
         put(host, table, there)
+
+
+def test_no_route_of_ipv6_is_an_error_that_says_what_to_do(host: Host, table: AddressTable) -> None:
+    with pytest.raises(AddressError, match=r"2001:db8:9::5/128: no interface has a route to it"):
+        put(host, table, AddressResource(address="2001:db8:9::5", prefix_len=128))
+
+
+def test_the_default_route_of_ipv6_is_taken_when_there_is_no_better_one(
+    host: Host, table: AddressTable
+) -> None:
+    host.ip("addr add 2001:db8::1/64 dev eth1 nodad", "route add default via 2001:db8::fe")
+    put(host, table, AddressResource(address="2001:db8:9::5", prefix_len=128))
+    assert [a.interface for a in vip(host, "2001:db8:9::5")] == ["eth1"]
 
 
 def test_removing_what_is_not_there_is_no_error(host: Host, table: AddressTable) -> None:

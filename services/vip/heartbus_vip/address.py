@@ -18,7 +18,7 @@ from typing import Final
 from heartbus.model import AddressResource
 from heartbus_vip import rtnetlink
 from heartbus_vip.rtnetlink import KernelAddress
-from heartbus_vip.sysctls import promote_secondaries
+from heartbus_vip.sysctls import ipv6_off, promote_secondaries
 
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
@@ -292,6 +292,8 @@ class AddressTable:
                     failures[reply.sequence] = (
                         f"cannot {verb} {resource.name} on {where}: {_words(reply)}"
                     )
+                    if resource.ipv6 and ipv6_off(where):  # of which some kernels say nothing
+                        failures[reply.sequence] += f"; set net.ipv6.conf.{where}.disable_ipv6=0"
                 if reply.sequence == last:
                     return failures
 
