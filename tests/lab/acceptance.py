@@ -24,7 +24,7 @@ from tests.lab.classic import (
 from tests.lab.client import ContinuousClient
 from tests.lab.network import wait_until
 from tests.lab.observe import Observer
-from tests.lab.running import started, wait_until_serving
+from tests.lab.running import come_back, started, wait_until_serving
 
 CHECK_MAX_S: Final = 30.0
 TAKEOVER_PROMISE_S: Final = 10.0
@@ -68,15 +68,19 @@ class Acceptance:
         self.cluster = cluster
         self.observers: dict[str, Observer] = {}
         self.client: ContinuousClient | None = None
+        self._config: Path | None = None
         self._timers = timers
         self._detection_s = TIMER_PROFILES[timers].deadtime_s
         self._say = say
         self._found = found
-        self._test = 0
+        self._test, self._and_back = 0, False
 
-    def run(self, test: int) -> None:
-        """Carry out one acceptance test on freshly started directors."""
-        self._test = test
+    def run(self, test: int, *, and_back: bool = False) -> None:
+        """Carry out one acceptance test on freshly started directors.
+
+        ``and_back``: then the director that died comes back, and the other one dies.
+        """
+        self._test, self._and_back = test, and_back
         {1: self._first, 2: self._second, 3: self._third}[test]()
 
     # --- the tests -------------------------------------------------------------------------------
@@ -84,22 +88,31 @@ class Acceptance:
     def _first(self) -> None:
         with self._running(self.cluster.configuration(1)), self._asking(TELNET_PORT) as client:
             self._answers_come_from(client, "linuxha1", since_s=0.0)
-            self._active_director_dies(client, lambda since_s: self._names(client, since_s))
+            self._dies(client, "linuxha1", heir="linuxha2")
             self._answers_come_from(client, "linuxha2", since_s=time.monotonic())
+            if self._and_back:
+                self._the_other_dies_too(client)
+                self._answers_come_from(client, "linuxha1", since_s=time.monotonic())
 
     def _second(self) -> None:
         with self._running(self.cluster.configuration(2)), self._asking(80) as client:
             self._all_pages(client, "the client sees the three different pages")
-            self._active_director_dies(client, lambda since_s: self._names(client, since_s))
+            self._dies(client, "linuxha1", heir="linuxha2")
             self._all_pages(client, "the three pages again, through linuxha2")
+            if self._and_back:
+                self._the_other_dies_too(client)
+                self._all_pages(client, "the three pages again, through linuxha1")
 
     def _third(self) -> None:
         with self._running(self.cluster.configuration(3)), self._asking(80) as client:
             self._all_pages(client, "the client sees the three different pages")
             self._one_real_server_fails(client)
             self._all_real_servers_fail(client)
-            self._active_director_dies(client, lambda since_s: self._names(client, since_s))
+            self._dies(client, "linuxha1", heir="linuxha2")
             self._all_pages(client, "the three pages again, through linuxha2")
+            if self._and_back:
+                self._the_other_dies_too(client)
+                self._all_pages(client, "the three pages again, through linuxha1")
 
     # --- what they consist of --------------------------------------------------------------------
 
@@ -112,25 +125,40 @@ class Acceptance:
             seen=f"answers from {', '.join(sorted(pages))}",
         )
 
-    def _active_director_dies(
-        self, client: ContinuousClient, pages_after: Callable[[float], set[str]]
-    ) -> None:
-        self._say("linuxha1 is cut off, and all its processes stop for good")
+    def _dies(self, client: ContinuousClient, name: str, *, heir: str) -> None:
+        self._say(f"{name} is cut off, and all its processes stop for good")
         died_s = time.monotonic()
-        self.cluster.directors["linuxha1"].host.crash()
-        self.cluster.wait_for_vip("linuxha2", timeout_s=self._detection_s + CHECK_MAX_S)
+        self.cluster.directors[name].host.crash()
+        self.cluster.wait_for_vip(heir, timeout_s=self._detection_s + CHECK_MAX_S)
         client.wait_for(
             ANSWERS, since_s=time.monotonic(), timeout_s=self._detection_s + CHECK_MAX_S
         )
-        self.cluster.directors["linuxha1"].host.bury()
+        self.cluster.directors[name].host.bury()
         gap = client.gap(died_s)
         bound_s = TAKEOVER_PROMISE_S + self._detection_s
         self._finding(
-            f"linuxha2 takes over, as promised within {bound_s:.0f} s",
-            held=gap.length_s < bound_s and bool(pages_after(gap.ended_s)),
+            f"{heir} takes over, as promised within {bound_s:.0f} s",
+            held=gap.length_s < bound_s and bool(self._names(client, gap.ended_s)),
             seen=f"no answer for {gap.length_s * 1000:.0f} ms",
             gap_s=gap.length_s,
         )
+
+    def _the_other_dies_too(self, client: ContinuousClient) -> None:
+        """linuxha1 comes back, which moves nothing as failback is off; then linuxha2 dies."""
+        self._say("linuxha1 is started again, and stands by")
+        back_s = time.monotonic()
+        assert self._config is not None
+        come_back(self.cluster, self.observers["linuxha2"], self._config, timers=self._timers)
+        attempts = [a for a in client.attempts(since_s=back_s) if a.started_s >= back_s]
+        # Starting five processes may keep the lab's only processor from a client for its second.
+        failed = sorted({a.error for a in attempts if a.error} - {"timeout"})
+        self._finding(
+            "a director that comes back takes nothing and disturbs nobody",
+            held=not failed and any(a.ok for a in attempts),
+            seen=f"{sum(a.ok for a in attempts)} of {len(attempts)} requests answered,"
+            f" refused or reset: {', '.join(failed) or 'none'}",
+        )
+        self._dies(client, "linuxha2", heir="linuxha1")
 
     def _all_pages(self, client: ContinuousClient, promise: str) -> None:
         self._say("asking until every real server had its turn")
@@ -220,7 +248,7 @@ class Acceptance:
     def _running(self, config: Path) -> Iterator[None]:
         self._say(f"starting two directors with {config.name} ({self._timers} timers)")
         with started(self.cluster, config, timers=self._timers) as observers:
-            self.observers = observers
+            self.observers, self._config = observers, config
             wait_until_serving(self.cluster, observers, config)
             yield
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from heartbus.config import load
-from tests.lab.classic import ClassicCluster, full_name
+from tests.lab.classic import VIP, ClassicCluster, full_name
 from tests.lab.observe import Observer
 
 START_MAX_S: Final = 180.0
@@ -50,6 +50,34 @@ def started(
             name: stack.enter_context(Observer(director.host))
             for name, director in cluster.directors.items()
         }
+
+
+def come_back(
+    cluster: ClassicCluster, observer: Observer, config: Path, *, timers: str | None
+) -> None:
+    """Start linuxha1 again after it died; return when it could take over.
+
+    ``observer``: on the other director. A host that starts again has lost what it held.
+    """
+    director = cluster.directors[ACTIVE]
+    director.host.run(["ip", "addr", "flush", "dev", "eth0", "to", VIP])
+    for link in director.host.links:
+        link.heal()
+    if ACTIVE in cluster.sorry and cluster.sorry[ACTIVE].stopped:
+        cluster.sorry[ACTIVE].start()
+    began = director.log.stat().st_size
+    process = director.start(config, timers=timers)
+    node, weights = full_name(ACTIVE), _weights_wanted(config)
+
+    def stands_by() -> bool:
+        assert process.returncode is None, process.output()[began:]
+        assert cluster.vip_holders() == [STANDBY], f"{ACTIVE} took the VIP"
+        state = observer.membership(full_name(STANDBY))
+        heard = {d.name: d.ready for d in state.directors} if state is not None else {}
+        ready = "director.ready" in process.output()[began:] and heard.get(node, False)
+        return ready and observer.weights(node) == weights
+
+    observer.wait_for(stands_by, f"{ACTIVE} stands by", timeout_s=START_MAX_S)
 
 
 def _weights_wanted(config: Path) -> dict[str, int]:
