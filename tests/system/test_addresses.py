@@ -162,6 +162,29 @@ def test_both_leave_a_killed_or_paused_vip_and_are_taken_by_the_other_director(
     assert stage.failed(since_s=resumed_s) == []
 
 
+def test_status_says_unknown_of_what_it_does_not_know(fault: Fault) -> None:
+    """A vip that says nothing: who may hold the group is known, whether it is held is not."""
+    assert status(fault) == (fault.active, "held", 0)
+    paused = fault.pair.signal_all(fault.active, signal.SIGSTOP, "heartbus-vip")
+    try:
+        assert status(fault) == (fault.active, "unknown", 0)
+        for name in NAMES:
+            paused += fault.pair.signal_all(name, signal.SIGSTOP, "heartbus-member")
+        assert status(fault) == (None, None, 1)  # nobody is left who would know a holder
+    finally:
+        resume(paused)
+
+
+def status(fault: Fault) -> tuple[str | None, str | None, int]:
+    """Return holder, state and exit code, as the other director tells them."""
+    host = fault.pair.hosts[fault.standby]
+    done = host.run([HEARTBUS, "status", "--json"], check=False)
+    groups = json.loads(done.stdout)["groups"]
+    if not groups:
+        return None, None, done.returncode
+    return groups[0]["holder"], groups[0]["held_as"]["status"], done.returncode
+
+
 def test_a_planned_move_loses_no_connection_of_either_family(stage: Stage, fault: Fault) -> None:
     begun_s = time.monotonic()
     for name in (fault.standby, fault.active):

@@ -5,8 +5,6 @@ As in test_process there is no bus; the test is the membership.
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import time
 from collections.abc import Callable
@@ -18,7 +16,6 @@ import pytest
 from tests.lab import addresses
 from tests.lab.network import Host, Lab, Process
 from tests.vip.test_process import (
-    KERNEL_LATE_S,
     LIFETIME_S,
     VIP,
     Director,
@@ -90,26 +87,6 @@ def test_both_families_are_held_as_one_usable_at_once_and_for_a_finite_time(
     assert acquired["data"]["addresses"] == [VIP, VIP6]  # type: ignore[index]
     director.revoke()
     wait_for(neither(director), within_s=SOON_S, of=process)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_dead_or_hung_process_loses_both_within_the_lifetime(
-    director: Director, number: signal.Signals
-) -> None:
-    process = holding(director)
-    os.kill(process.pid, number)
-    assert wait_for(neither(director)) < LIFETIME_S + KERNEL_LATE_S
-
-
-def test_whoever_wakes_without_a_lease_gives_both_up(director: Director) -> None:
-    process = holding(director)
-    os.kill(process.pid, signal.SIGSTOP)
-    director.revoke()
-    wait_for(neither(director))
-    os.kill(process.pid, signal.SIGCONT)
-    wait_for(logged(process, "vip.released"), of=process)
-    assert held(director) == []
-    assert not lines(process, "vip.repaired")
 
 
 def test_a_killed_process_adopts_both_without_a_gap(director: Director) -> None:
