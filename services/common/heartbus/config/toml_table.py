@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Protocol, TypeVar
 
-from heartbus.config.report import LatePlace, Path, Place, Report, closest, dotted, shown
+from heartbus.config.report import Path, Place, Report, closest, dotted, shown
 from heartbus.config.toml_lines import LineIndex
 from heartbus.config.values import TIME_MAX_S, BadValueError, duration, usable
 
@@ -52,9 +52,6 @@ class TomlFile:
 
     def place(self, path: Path) -> Place:
         """Return the place of a key; the nearest parent's line if it is not written."""
-        return LatePlace(partial(self._place, path))
-
-    def _place(self, path: Path) -> Place:
         for length in range(len(path), 0, -1):
             if (line := self._lines.get(path[:length])) is not None:
                 return Place(file=self.path, line=line, directive=dotted(path))
