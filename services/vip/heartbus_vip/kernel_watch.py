@@ -38,9 +38,9 @@ class KernelWatch:
         clock: Callable[[], float],
     ) -> None:
         self._news, self._network, self._clock = news, network, clock
-        self._upkeep = Upkeep(frozenset(addresses))
-        self._held, self._tell = held, changed
         self._settles_s = 2 * keepalive_s + HEARD_WITHIN_S
+        self._upkeep = Upkeep(frozenset(addresses), settles_s=self._settles_s)
+        self._held, self._tell = held, changed
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

@@ -41,15 +41,25 @@ class Follows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Link:
+    """``back_s``: when it began to run, as far as was told."""
+
     running: bool
     mac: bytes
+    back_s: float
+
+
+_UNHEARD_OF: Final = _Link(running=False, mac=b"", back_s=-math.inf)
+"""It may have been down: the first news of an interface are of a change."""
 
 
 class Upkeep:
-    """Follows the interfaces; ``addresses``: those of the configuration, in canonical text."""
+    """Follows the interfaces; ``addresses``: those of the configuration, in canonical text.
 
-    def __init__(self, addresses: Collection[str]) -> None:
-        self._addresses = frozenset(addresses)
+    ``settles_s``: so long after an interface runs again the others have been heard there.
+    """
+
+    def __init__(self, addresses: Collection[str], *, settles_s: float) -> None:
+        self._addresses, self._settles_s = frozenset(addresses), settles_s
         self._links: dict[int, _Link] = {}
         self._refreshed_s = -math.inf
 
@@ -73,21 +83,20 @@ class Upkeep:
                     self._links.pop(item.index, None)
                     refresh = True  # what was there is to be said soon, not when it is due
                 case LinkNews():
-                    changed = self._changed(item)
-                    if changed is not None and not (
-                        # what is announced at once must not overtake what has to wait
-                        changed is LinkIs.ANOTHER and links.get(item.name) is LinkIs.BACK
-                    ):
+                    changed = self._changed(item, now_s=now_s)
+                    if changed is not None:
                         links[item.name] = changed
                     refresh |= changed is LinkIs.BACK  # IPv6 has lost its addresses meanwhile
         return Follows(refresh_s=soon_s if refresh else None, links=links)
 
-    def _changed(self, link: LinkNews) -> LinkIs | None:
-        before = self._links.get(link.index)
-        self._links[link.index] = _Link(running=link.running, mac=link.mac)
+    def _changed(self, link: LinkNews, *, now_s: float) -> LinkIs | None:
+        before = self._links.get(link.index, _UNHEARD_OF)
+        back_s = before.back_s if before.running else now_s
+        self._links[link.index] = _Link(running=link.running, mac=link.mac, back_s=back_s)
         if not link.running:
             return LinkIs.SILENT
-        # One that was never heard of before may have been down: the first news are of a change.
-        if before is None or not before.running:
+        if not before.running:
             return LinkIs.BACK
+        if now_s - back_s < self._settles_s:
+            return None  # a bond that comes back asks for announcements too: they wait already
         return LinkIs.ANOTHER if before.mac != link.mac or link.notify else None
