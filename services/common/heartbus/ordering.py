@@ -23,25 +23,37 @@ class GroupScope(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standby:
-    """Give resource groups to other directors, and leave them there while there are any."""
+    """Give resource groups to other directors, and leave them there while there are any.
+
+    ``force``: also to one whose configuration or table is another one.
+    """
 
     kind: ClassVar[str] = "command.standby"
     scope: GroupScope = GroupScope.ALL
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeOver:
-    """Ask the holders of resource groups to hand them over to the director that is told."""
+    """Ask the holders of resource groups to hand them over to the director that is told.
+
+    ``force``: also where its configuration or table is another one than theirs.
+    """
 
     kind: ClassVar[str] = "command.takeover"
     scope: GroupScope = GroupScope.ALL
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailBack:
-    """Give groups that prefer another director to that one, where it is ready."""
+    """Give groups that prefer another director to that one, where it is ready.
+
+    ``force``: also where its configuration or table is another one.
+    """
 
     kind: ClassVar[str] = "command.failback"
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

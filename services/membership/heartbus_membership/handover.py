@@ -47,6 +47,8 @@ def may_begin(view: View, group: KnownGroup, now_s: float) -> bool:
     other = _other(view, group)
     if other is None or other[0].status is not DirectorStatus.ALIVE or not other[1].candidate:
         return False
+    if other[0].name in view.unlike:
+        return False  # an address may not be the same there
     if not group.rule.may_overlap or now_s < group.kept_until_s:
         return False
     return view.readiness.vip_can_be_heard and view.readiness.vip_holds(group.rule.name)

@@ -7,7 +7,7 @@ over. Nothing is half done: what cannot be begun is refused before anything chan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from heartbus.bus import Bus
@@ -33,7 +33,10 @@ MEASURED_S: Final = 0.3
 
 
 class Orders:
-    """The commands of one director. ``carry_out``: what the shell does with effects."""
+    """The commands of one director. ``carry_out``: what the shell does with effects.
+
+    ``unlike``: in what another director differs from us, None for nothing.
+    """
 
     def __init__(
         self,
@@ -42,12 +45,14 @@ class Orders:
         groups: Sequence[ResourceGroup],
         ownership: Ownership,
         carry_out: Callable[[Iterable[Effect]], None],
+        unlike: Callable[[str], str | None],
         clock: Callable[[], float],
     ) -> None:
         self._node = node
         self._preferred = {group.name: group.preferred for group in groups}
         self._ownership = ownership
         self._carry_out = carry_out
+        self._unlike = unlike
         self._clock = clock
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._moves: dict[str, VipMoved] = {}
@@ -71,11 +76,14 @@ class Orders:
     async def _obey(self, command: Command, within_s: float, cause: str) -> CommandOutcome:
         match command:
             case Standby():
-                return await self._standby(self._in_scope(command.scope), within_s, cause)
+                groups = self._in_scope(command.scope)
+                return await self._standby(groups, within_s, cause, force=command.force)
             case TakeOver():
-                return await self._takeover(self._in_scope(command.scope), within_s, cause)
+                groups = self._in_scope(command.scope)
+                return await self._takeover(groups, within_s, cause, force=command.force)
             case FailBack():
-                return await self._failback(self._in_scope(GroupScope.FOREIGN), within_s, cause)
+                groups = self._in_scope(GroupScope.FOREIGN)
+                return await self._failback(groups, within_s, cause, force=command.force)
             case _:
                 return refused(f"{command.kind} is no command of membership")
 
@@ -85,14 +93,21 @@ class Orders:
         local = scope is GroupScope.LOCAL
         return [name for name, who in self._preferred.items() if (who == self._node) == local]
 
-    async def _standby(self, groups: list[str], within_s: float, cause: str) -> CommandOutcome:
+    async def _standby(
+        self, groups: list[str], within_s: float, cause: str, *, force: bool
+    ) -> CommandOutcome:
         held = [g for g in groups if self._holder(g) == self._node]
         stuck = await self._without(held, self._ownership.others_ready, within_s)
         if stuck:
             return refused(f"no other director is ready to take {', '.join(stuck)}")
+        takers = {g: self._ownership.others_ready(g)[0] for g in held}
+        if not force and (unlike := self._unlike_others(takers)) is not None:
+            return refused(unlike)
         return await self._move_away(groups, held, within_s, cause)
 
-    async def _failback(self, foreign: list[str], within_s: float, cause: str) -> CommandOutcome:
+    async def _failback(
+        self, foreign: list[str], within_s: float, cause: str, *, force: bool
+    ) -> CommandOutcome:
         held = [g for g in foreign if self._holder(g) == self._node]
         stuck = await self._without(
             held, lambda g: self._preferred[g] in self._ownership.others_ready(g), within_s
@@ -100,7 +115,17 @@ class Orders:
         if stuck:
             owners = ", ".join(sorted({self._preferred[g] for g in stuck}))
             return refused(f"{owners} is not ready to take {', '.join(stuck)}")
+        takers = {g: self._preferred[g] for g in held}
+        if not force and (unlike := self._unlike_others(takers)) is not None:
+            return refused(unlike)
         return await self._move_away(held, held, within_s, cause)
+
+    def _unlike_others(self, others: Mapping[str, str]) -> str | None:
+        """Return why groups should not move between us and others, by group; None: no reason."""
+        for group, other in others.items():
+            if (reason := self._unlike(other)) is not None:
+                return f"{group} is not moved, {other} is not alike: {reason}; --force moves it"
+        return None
 
     async def _without(
         self, groups: list[str], ready: Callable[[str], object], within_s: float
@@ -125,7 +150,9 @@ class Orders:
         measured = await self._measured(held) if done else ()
         return self._outcome(held, done=done, message=told, took_s=took_s, details=measured)
 
-    async def _takeover(self, groups: list[str], within_s: float, cause: str) -> CommandOutcome:
+    async def _takeover(
+        self, groups: list[str], within_s: float, cause: str, *, force: bool
+    ) -> CommandOutcome:
         wanted = [g for g in groups if self._holder(g) != self._node]
         unable = await self._without(
             wanted, lambda g: self._ownership.may_hold(g, now_s=self._clock()), within_s
@@ -134,13 +161,15 @@ class Orders:
         if unable:
             why = self._ownership.why_not_ready(now_s=now_s)
             return refused(f"{self._node} cannot hold {', '.join(unable)}: {why}")
-        givers = {g: self._holder(g) for g in wanted}
+        givers = {g: now for g in wanted if (now := self._holder(g)) is not None}
+        if not force and (unlike := self._unlike_others(givers)) is not None:
+            return refused(unlike)
         self._moves.clear()
         self._carry_out(self._ownership.takeover(wanted, cause=cause, now_s=now_s))
         done = await self._wait(lambda: all(map(self._holds, wanted)), within_s)
         self._carry_out(self._ownership.order_ended(wanted, now_s=self._clock()))
         took_s = self._clock() - now_s
-        measured = await self._measured([g for g in wanted if givers[g]]) if done else ()
+        measured = await self._measured(list(givers)) if done else ()
         told = "taken over" if done else f"not taken over within {within_s:g} s"
         if not wanted:
             told = f"{self._node} holds all of them already"

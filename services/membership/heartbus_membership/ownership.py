@@ -309,6 +309,10 @@ class Ownership:
         view.bar, view.yield_to, view.isolated = bar, yield_to, isolated
         return self._decide(now_s)
 
+    def unlike(self, peers: Collection[str]) -> None:
+        """Take in which directors have another configuration or table than we."""
+        self._view.unlike = frozenset(peers)
+
     def tick(self, *, now_s: float) -> list[Effect]:
         """Let time pass; call it at least every keepalive and every quarter of a lease."""
         return self._decide(now_s)

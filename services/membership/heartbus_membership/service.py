@@ -19,6 +19,7 @@ import structlog
 from heartbus import subjects
 from heartbus.bus import Bus, Inbox
 from heartbus.events import (
+    IpvsDiffers,
     MembershipState,
     Message,
     NodeAlive,
@@ -59,6 +60,7 @@ from heartbus_membership.granting import Granting
 from heartbus_membership.guard import Guard
 from heartbus_membership.hearing import Dropped, Hearing
 from heartbus_membership.keeping import Keeping
+from heartbus_membership.likeness import Likeness
 from heartbus_membership.link_remarks import LinkRemarks
 from heartbus_membership.links import Links, Received
 from heartbus_membership.orders import Orders
@@ -149,8 +151,10 @@ class MembershipService:
             groups=cluster.groups,
             ownership=self._ownership,
             carry_out=self._carry_out,
+            unlike=self.unlike,
             clock=clock,
         )
+        self._likeness = Likeness(node, self._peers)
         self._witnesses = frozenset(w.name for w in cluster.witnesses)
         self._deaths: dict[str, str] = {}
         self._hearing = Hearing(
@@ -259,7 +263,7 @@ class MembershipService:
     def _join_bus(self) -> None:
         self._bus.serve_state(self.snapshot)
         self._orders.serve(self._bus)
-        wanted = [subjects.state(self._node, "vip"), VipMoved.kind]
+        wanted = [subjects.state(self._node, "vip"), VipMoved.kind, IpvsDiffers.kind]
         for peer in self._peers:
             wanted += [subjects.state(peer, service) for service in SIGNS_OF_LIFE]
         self._bus.subscribe(wanted, self._inbox)
@@ -357,6 +361,7 @@ class MembershipService:
         self._turning.all_heard(bus_connected=self._bus.connected, now_s=now_s)
         barred = self._detector.health.barred(now_s)
         self._carry_out(self._doubts.look(self._pinger.reach, barred=barred, now_s=now_s))
+        self._ownership.unlike([p for p in self._peers if self.unlike(p) is not None])
         self._turning.decide(now_s=now_s)
         for peer in self._ownership.fence_wanted:
             self.guard.fence_wanted(peer, cause=self._deaths.get(peer))
@@ -415,6 +420,10 @@ class MembershipService:
         event = "config.agrees" if skew.agreed else "config.differs"
         self._log.warning(event, director=peer, differs=", ".join(skew.differs))
 
+    def unlike(self, peer: str) -> str | None:
+        """Return in what another director differs from us, None for nothing."""
+        return self._likeness.why_not(peer, self._agreement.differences)
+
     def _announce(self, event: NodeEvent) -> str:
         """Tell the bus of an event and return its id; do what else it makes necessary."""
         cause = self._bus.publish(event)
@@ -425,6 +434,7 @@ class MembershipService:
             case NodeDead():
                 self._deaths[event.director] = cause
                 self._agreement.silent(event.director)
+                self._likeness.gone(event.director)
                 self._doubts.peer_gone(event.director)
             case NodeAlive() | NodeLeft():
                 self.guard.peer_returned(event.director)
@@ -464,6 +474,8 @@ class MembershipService:
         sender = message.envelope.node
         if isinstance(message.body, VipMoved):
             self._orders.moved(message.body)
+        if isinstance(message.body, IpvsDiffers) and sender == self._node:
+            self._likeness.table_told(message.body)
         if sender in self._peers:
             self._turning.bus_evidence(sender, now_s=self._clock())
         elif isinstance(message.body, VipState) and sender == self._node:

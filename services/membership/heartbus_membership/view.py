@@ -139,6 +139,8 @@ class View:
     bar: str | None = None
     yield_to: str | None = None
     isolated: bool = False
+    unlike: frozenset[str] = frozenset()
+    """Directors with another configuration or table than ours: nothing is shared with them."""
 
     @property
     def strict(self) -> bool:

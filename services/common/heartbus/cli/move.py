@@ -55,6 +55,11 @@ def _move_options(function: F) -> F:
         json_option,
         nats_option,
         click.option(
+            "--force",
+            is_flag=True,
+            help="Also to a director whose configuration or IPVS table differs.",
+        ),
+        click.option(
             "--node",
             envvar="HEARTBUS_NODE",
             help="Which director is told; this host if not given. A unique short name will do.",
@@ -72,31 +77,31 @@ scope_argument = click.argument(
 @click.command(epilog="Example: heartbus standby --node linuxha1")
 @scope_argument
 @_move_options
-def standby(scope: str, **options: Any) -> None:
+def standby(scope: str, *, force: bool, **options: Any) -> None:
     """Give resource groups of a director to the others, and leave them there.
 
     SCOPE: all (the default), local (groups that prefer this director) or foreign (the others).
     They come back when a takeover or failback says so, or when no other director can hold them.
     """
-    _send(Standby(scope=GroupScope(scope)), "heartbus standby", **options)
+    _send(Standby(scope=GroupScope(scope), force=force), "heartbus standby", **options)
 
 
 @click.command(epilog="Example: heartbus takeover local --node linuxha1")
 @scope_argument
 @_move_options
-def takeover(scope: str, **options: Any) -> None:
+def takeover(scope: str, *, force: bool, **options: Any) -> None:
     """Make a director take resource groups over from the others.
 
     SCOPE: all (the default), local (groups that prefer this director) or foreign (the others).
     """
-    _send(TakeOver(scope=GroupScope(scope)), "heartbus takeover", **options)
+    _send(TakeOver(scope=GroupScope(scope), force=force), "heartbus takeover", **options)
 
 
 @click.command(epilog="Example: heartbus failback --node linuxha2")
 @_move_options
-def failback(**options: Any) -> None:
+def failback(*, force: bool, **options: Any) -> None:
     """Make a director give back the groups that prefer another one."""
-    _send(FailBack(), "heartbus failback", **options)
+    _send(FailBack(force=force), "heartbus failback", **options)
 
 
 for _command in (standby, takeover, failback):
