@@ -96,8 +96,8 @@ async def test_a_group_is_not_moved_to_an_unlike_director_unless_forced(
     outcome = await bus.command(asked, timeout_s=5.0)
     assert not outcome.done
     assert outcome.message == (
-        f"refused: {GROUP} is not moved, {other} is not alike: its IPVS table differs from that of {told}:"
-        f" {WEB}; --force moves it"
+        f"refused: {GROUP} is not moved, {other} is not alike: its IPVS table differs from that of"
+        f" {told}: {WEB}; --force moves it"
     )
     assert {holder(d) for d in directors.values()} == {"a"}
     assert (await bus.command(command(force=True), timeout_s=5.0)).done

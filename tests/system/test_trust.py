@@ -364,6 +364,11 @@ def test_other_files_are_an_alarm_on_both_directors_and_no_reason_to_move(fault:
         assert seen == {("one", "two", what), ("two", "one", what)}
     text_shown = pair.hosts[standby].run([HEARTBUS, "status"], check=False).stdout
     assert "virtual services differ between" in " ".join(text_shown.split())
+    active = pair.hosts[fault.active]
+    refused = active.run([HEARTBUS, "standby", "--node", fault.active], check=False)
+    assert refused.returncode == 1
+    assert "its configuration differs from that of" in refused.stderr
+    assert "(virtual services); --force moves it" in refused.stderr
 
     pair.configs[standby].write_text(text)
     restart(pair, standby)
