@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from heartbus.config.values import is_host_name
+from heartbus.config.values import is_host_name, is_plain_ipv4
 
 HOSTS_FILE: Final = "/etc/hosts"
 
@@ -39,6 +39,8 @@ class Hosts:
         ``text`` is HOST[:PORT] or HOST->HOST2[:PORT], with anything behind a blank.
         """
         server, blank, rest = text.partition(" ")
+        if is_plain_ipv4(server.partition(":")[0]):
+            return text, {}
         found: dict[str, str] = {}
         parts = []
         for part in server.split("->"):

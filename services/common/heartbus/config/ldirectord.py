@@ -77,16 +77,17 @@ class _Reader:
             return
         if stripped.startswith("#"):
             return
-        place = Place(file=self.result.file, line=number)
         indent = len(text) - len(text.lstrip(" "))
         match = _LINE.fullmatch(stripped)
+        name = match[1] if match is not None else ""
+        directive = name if name in DIRECTIVES else word(name) if name else None
+        place = Place(file=self.result.file, line=number, directive=directive)
         if (why := unusable_text(stripped)) is not None:
-            self._report.error(place, f"{why}; allowed is plain UTF-8 text")
+            self._report.error(place.of(None), f"{why}; allowed is plain UTF-8 text")
             return
         if match is None:
             self._no_value(stripped, place)
             return
-        place = place.of(word(match[1]))
         value = self._without_comment(match[2], place)
         if match[1] in OPENING:
             self._open_section(match[1], value, indent, place)
