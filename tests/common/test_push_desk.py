@@ -161,6 +161,29 @@ async def test_a_document_that_cannot_be_used_leaves_nothing(
     assert setting.file.read_text() == setting.old
 
 
+async def test_a_key_that_the_document_removes_confirms_it_and_then_nothing_more(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = document(setting.tmp_path)
+    authentication = load_config(str(setting.file), timers=None).cluster.membership.authentication
+    setting.file.write_text(both)
+    setting.context.cluster = load_config(str(setting.file), timers=None).cluster
+    only_second = both.replace("signing_key = 1", "signing_key = 2").replace(
+        '[[membership.authentication.keys]]\nid = 1\nsecret_file = "'
+        + f'{setting.tmp_path}/key"\n',
+        "",
+    )
+    assert (await setting.prepared(only_second)).done
+    assert (await setting.send(PushStep.COMMIT)).done
+    setting.context.cluster = load_config(str(setting.file), timers=None).cluster
+    assert setting.context.cluster.membership.authentication != authentication
+    assert (await setting.send(PushStep.CONFIRM)).done
+    assert (await setting.send(PushStep.CONFIRM)).done, "the first answer may have been lost"
+    monkeypatch.setattr(setting.desk, "_secrets_until_s", 0.0)  # a minute and a half later
+    assert not (await setting.send(PushStep.CONFIRM)).done
+    assert (await setting.send(PushStep.CONFIRM, secret=SECRET[::-1])).done
+
+
 async def test_a_director_that_is_not_in_the_document_refuses_it(setting: Setting) -> None:
     text = document(setting.tmp_path).replace('"one"', '"three"')
     outcome = await setting.prepared(text)

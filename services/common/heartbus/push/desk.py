@@ -17,7 +17,7 @@ from heartbus.config import ConfigError, Loaded
 from heartbus.config.digest import config_digest
 from heartbus.config.own_name import known_node
 from heartbus.events import Command, CommandOutcome, DryRun, PushConfig, Reload
-from heartbus.push import files
+from heartbus.push import files, staging
 from heartbus.push.files import PushFileError
 from heartbus.push.staging import Act, Answer, Staging
 from heartbus.push.trust import distrust
@@ -47,6 +47,7 @@ class PushDesk:
         self._lock = asyncio.Lock()
         self._file = ""
         self._secrets: tuple[bytes, ...] = ()
+        self._secrets_until_s = 0.0
         context.bus.serve_command(PushConfig, self.asked)
 
     async def run(self) -> None:
@@ -92,10 +93,12 @@ class PushDesk:
     def _accepted(self) -> tuple[bytes, ...]:
         """Return the secrets that are believed: those of the running keys, and of this push.
 
-        The document itself may bring other keys, and is confirmed by who sent it.
+        The document itself may bring other keys, and is confirmed by who sent it. A key that it
+        removes is believed no longer than that takes.
         """
         keys = self._context.cluster.membership.authentication.keys
-        return (*(key.secret for key in keys), *self._secrets)
+        before = self._secrets if self._now_s() < self._secrets_until_s else ()
+        return (*(key.secret for key in keys), *before)
 
     async def _act(self, answer: Answer, push: str, within_s: float, cause: str) -> CommandOutcome:
         match answer.act:
@@ -111,7 +114,8 @@ class PushDesk:
                 self._context.log.info("push.kept", push=push, file=self._file)
                 return _done(answer.message)
             case Act.DISCARD:
-                await asyncio.to_thread(files.discard, self._file)
+                if self._file:
+                    await asyncio.to_thread(files.discard, self._file)
                 return _done(answer.message)
             case Act.RESTORE:
                 return await self._restore(answer.message, cause)
@@ -139,6 +143,7 @@ class PushDesk:
             return dataclasses.replace(refused("it cannot be used here"), details=bounded(lines))
         keys = running.membership.authentication.keys
         self._secrets = tuple(key.secret for key in keys)
+        self._secrets_until_s = self._now_s() + staging.PREPARE_S + staging.CONFIRM_S
         self._staging.prepared(now_s=self._now_s())
         waiting = waits_for_restart(running, loaded.cluster)
         details = (f"waits for a restart: {', '.join(waiting)}",) if waiting else ()
