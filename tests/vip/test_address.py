@@ -358,7 +358,11 @@ def test_an_announcement_changes_what_a_neighbour_believes(
     sent = host.call(lambda: announcer.announce(address=VIP.address, interface="eth0", form=form))
     announcer.close()
     assert sent
-    assert addresses.neighbour(client, VIP.address) == host.links[0].mac
+    wait_until(  # a busy machine lets the kernel hand on a frame later
+        lambda: addresses.neighbour(client, VIP.address) == host.links[0].mac,
+        timeout_s=5.0,
+        what="the neighbour knows",
+    )
 
 
 @pytest.mark.parametrize("router", [False, True])
