@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from heartbus.cli.config import config
 from heartbus.config import ConfigError, Loaded, load
 from heartbus.config.convert import to_toml
 from heartbus.config.show import render
@@ -314,6 +317,18 @@ def test_an_interface_that_is_not_here_is_said_with_those_that_are(tmp_path: Pat
         f"warning heartbus.toml:{FIRST + 3}: groups[0].resources[0]: no interface 'eth3' here;"
         " there are eth0, eth1, lo; did you mean eth1 or eth0?"
     )
+
+
+@pytest.mark.parametrize(("node", "code"), [("a", 2), ("laptop", 0)])
+def test_on_a_director_itself_a_missing_interface_is_refused(
+    tmp_path: Path, node: str, code: int
+) -> None:
+    text = f'{BASE}{GROUP}resources = ["10.0.0.1/24/no-such-nic"]\n'
+    place = directory(tmp_path, {"heartbus.toml": text})
+    done = CliRunner().invoke(config, ["check", str(place), "--node", node, "--json"])
+    assert done.exit_code == code
+    (remark,) = [r for r in json.loads(done.stdout)["remarks"] if "no-such-nic" in r["message"]]
+    assert (remark["level"], remark["line"]) == ("error" if code else "warning", FIRST + 3)
 
 
 def test_interfaces_that_are_here_are_met_with_silence(tmp_path: Path) -> None:

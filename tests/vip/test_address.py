@@ -283,6 +283,19 @@ def test_an_address_of_ipv6_is_put_where_the_route_goes_refreshed_and_removed(
     assert vip6_as_the_kernel_says(host) == []
 
 
+def test_one_that_is_still_looking_for_duplicates_is_usable_at_once(
+    host: Host, table: AddressTable
+) -> None:
+    for interface in ("all", "eth1"):
+        host.sysctl(f"net.ipv6.conf.{interface}.accept_dad", 1)
+    host.ip("addr add 2001:db8::1/64 dev eth1 nodad", "addr add 2001:db8::110/64 dev eth1")
+    assert " tentative" in vip6_as_the_kernel_says(host)[0]
+    put(host, table, VIP6)
+    (line,) = vip6_as_the_kernel_says(host)
+    assert " tentative" not in line
+    assert "valid_lft 30sec" in line
+
+
 def test_own_connections_do_not_begin_from_an_address_of_ipv6_that_is_held(
     host: Host, table: AddressTable
 ) -> None:

@@ -337,13 +337,14 @@ def _uncorrectable(present: Iterable[KernelAddress], wanted: KernelAddress) -> K
 
     For the kernel an address of IPv6 is the same with any prefix length, one of IPv4 with any label
     and broadcast address: it would set the lifetime and leave the rest as it was
-    (net/ipv4/devinet.c, net/ipv6/addrconf.c, inet6_addr_modify).
+    (net/ipv4/devinet.c, net/ipv6/addrconf.c, inet6_addr_modify). So it would one that somebody set
+    with duplicate address detection, which may have failed.
     """
     for address in present:
         if (address.address, address.index) != (wanted.address, wanted.index):
             continue
         if ":" in wanted.address:
-            differs = address.prefix_len != wanted.prefix_len
+            differs = address.prefix_len != wanted.prefix_len or not address.usable
         elif address.prefix_len == wanted.prefix_len:
             differs = (wanted.label is not None and address.label != wanted.label) or (
                 wanted.broadcast is not None and address.broadcast != wanted.broadcast

@@ -31,6 +31,7 @@ _CAPPED, _HAS_TEXT = 0x100, 0x200  # flags of an error reply
 _ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 4, 6, 8
 _NO_DAD = 0x02  # IFA_F_NODAD: usable at once
+_NOT_USABLE = 0x08 | 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _IFLA_ADDRESS, _IFLA_NAME, _IFLA_EVENT = 1, 3, 44
 _IFF_RUNNING = 0x40  # set up, and its carrier is there (netdevice(7))
@@ -60,6 +61,7 @@ class KernelAddress:
 
     ``preferred`` False: deprecated, so that the kernel takes it as the source of no connection
     that another address can serve. ``detect_duplicates``: of IPv6, wait for RFC 4862 before use.
+    ``usable`` False: duplicates are still looked for, or one was found; only the kernel says so.
     ``broadcast`` and ``label`` are of IPv4 only.
     """
 
@@ -72,6 +74,7 @@ class KernelAddress:
     preferred: bool = True
     label: str | None = None
     detect_duplicates: bool = False
+    usable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +285,7 @@ def _address_reply(sequence: int, body: bytes) -> AddressReply | None:
             preferred=preferred_s > 0 or valid_s == 0,
             label=None if label is None else label.rstrip(b"\0").decode("utf-8", "replace"),
             detect_duplicates=family == AF_INET6 and not flags & _NO_DAD,
+            usable=not flags & _NOT_USABLE,
         ),
     )
 

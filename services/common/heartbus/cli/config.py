@@ -41,7 +41,8 @@ def config() -> None:
 def check(path: str, *, strict: bool, node: str, as_json: bool) -> None:
     """Say whether PATH can be used, and everything that is not used as it is written.
 
-    On a director itself a missing resource script is an error; elsewhere it is a warning.
+    On a director itself a missing resource script or interface is an error; elsewhere it is a
+    warning.
     Exit code: 0 usable, 1 warnings with --strict, 2 errors.
     """
     try:
