@@ -115,7 +115,8 @@ def _conflict_text(conflict: ConflictView) -> str:
             " hear each other over the heartbeat links, or it has the address without our doing"
         )
     family = "" if ":" in conflict.address else (
-        "; a real server that has it on lo needs net.ipv4.conf.all.arp_ignore=1 and arp_announce=2"
+        "; a real server that has it on lo needs net.ipv4.conf.all.arp_ignore=1 and arp_announce=2:"
+        " run heartbus realserver there"
     )  # fmt: skip
     return (
         f"a machine that is no director answers for {conflict.address}, {where}: look for that"
