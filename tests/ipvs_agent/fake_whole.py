@@ -20,6 +20,10 @@ class FakeWhole:
     def settle(self, settings: IpvsSettings) -> tuple[str, ...]:
         return self.unsettled
 
+    def accept_local(self) -> str | None:
+        self.done.append("accept_local")
+        return None
+
     def daemons(self) -> Running:
         return dict(self.running)
 

@@ -14,6 +14,7 @@ import pytest
 
 from heartbus.events import CheckerState, IpvsChanged, IpvsRepaired
 from tests.lab.classic import DIRECTORS, VIP, ClassicCluster, ClassicDirector, full_name
+from tests.lab.client import start_echo_server
 from tests.lab.kernel import CHECKOUT
 from tests.lab.network import Lab, wait_until
 from tests.lab.observe import Observer
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.ipvs, pytest.mark.timeout(600)]
 
 CHECKER = "heartbus-checker"
 SUPERVISOR = "heartbus-up"
+ECHO_PORT = 7
 WAIT_MAX_S = 60.0
 WATCHED_S = 6.0
 """Several intervals, and what a checker needs to come back."""
@@ -42,7 +44,14 @@ class Serving:
     def entries(self, name: str) -> list[str]:
         """Return the real servers of the kernel's table, with weights."""
         lines = self.directors[name].host.run(["ipvsadm", "-Sn"]).stdout.splitlines()
-        return sorted(line for line in lines if line.startswith("-a"))
+        return sorted(line for line in lines if line.startswith(f"-a -t {VIP}:80 "))
+
+    def answers(self, name: str, address: str) -> bool:
+        """Return whether a real server of the service that is checked through the VIP is there."""
+        lines = self.directors[name].host.run(["ipvsadm", "-Sn"]).stdout.splitlines()
+        return any(
+            line.startswith(f"-a -t {VIP}:{ECHO_PORT} -r {address}:{ECHO_PORT} ") for line in lines
+        )
 
     def has(self, name: str, address: str) -> bool:
         return any(f"-r {address}:" in entry for entry in self.entries(name))
@@ -72,7 +81,15 @@ def configuration(cluster: ClassicCluster) -> Path:
         f'[[virtual_services]]\naddress = "{VIP}:80"\nscheduler = "rr"\n'
         '[virtual_services.check]\nservice = "http"\nrequest = "/"\ninterval = 1\n'
         f"negotiate_timeout = 2\nfall = 2\n{servers}"
+        f'[[virtual_services]]\naddress = "{VIP}:{ECHO_PORT}"\nscheduler = "rr"\n'
+        '[virtual_services.check]\ntype = "connect"\ninterval = 1\nconnect_timeout = 2\n'
+        "through_vip = true\n"
     )
+    for number, method in ((11, "gate"), (12, "gate"), (13, "masq")):
+        text += (
+            "[[virtual_services.real_servers]]\n"
+            f'address = "192.168.7.{number}:{ECHO_PORT}"\nmethod = "{method}"\n'
+        )
     config = cluster.lab.directory / "checking.toml"
     config.write_text(text)
     config.chmod(0o600)  # it has a secret
@@ -84,6 +101,8 @@ def serving() -> Iterator[Serving]:
     with Lab() as lab:
         cluster = ClassicCluster(lab)
         cluster.start_real_servers()
+        for server in cluster.web.values():
+            start_echo_server(server.host, ECHO_PORT)
         with running(cluster, configuration(cluster)) as observers:
             yield Serving(cluster=cluster, observers=observers)
 
@@ -175,3 +194,32 @@ def test_a_director_that_lost_its_way_to_the_servers_removes_nothing(serving: Se
         "it is believed again",
     )
     assert {name: serving.entries(name) for name in before} == before
+
+
+def test_a_real_server_without_the_vip_on_its_loopback_is_found_through_the_vip(
+    serving: Serving,
+) -> None:
+    """Its own address answers, so that the web service keeps it; clients would reach nothing."""
+    address, host = "192.168.7.11", serving.cluster.web["rs1"].host
+    both = (ACTIVE, STANDBY)
+    assert all(serving.answers(name, f"192.168.7.{n}") for name in both for n in (11, 12, 13))
+    host.run(["ip", "address", "del", f"{VIP}/32", "dev", "lo"])
+    try:
+        wait_until(
+            lambda: not any(serving.answers(name, address) for name in both),
+            timeout_s=WAIT_MAX_S,
+            what=f"{address} leaves the service that is checked through the VIP",
+        )
+        assert all(serving.has(name, address) for name in both)
+        assert all(serving.answers(name, f"192.168.7.{n}") for name in both for n in (12, 13))
+        state = serving.observers[ACTIVE].view.state(full_name(ACTIVE), CheckerState)
+        assert state is not None
+        (reason,) = (v.reason for v in state.verdicts if v.real_server == f"{address}:{ECHO_PORT}")
+        assert reason.startswith(f"connect to {VIP}:{ECHO_PORT} through {address}: no answer")
+    finally:
+        host.run(["ip", "address", "add", f"{VIP}/32", "dev", "lo"])
+    wait_until(
+        lambda: all(serving.answers(name, address) for name in both),
+        timeout_s=WAIT_MAX_S,
+        what=f"{address} is back",
+    )

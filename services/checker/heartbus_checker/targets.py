@@ -25,10 +25,19 @@ from heartbus.model import (
     VirtualServiceName,
 )
 from heartbus.model_checks import PATH_ONLY, UDP_ALWAYS, UDP_SERVICES, WELL_KNOWN_PORTS, bare, uses
+from heartbus.probe_marks import probe_marks
 
 
 class TargetError(ValueError):
     """A check that cannot be carried out; the message names the virtual service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Through:
+    """Where a target is asked instead of its own address: the VIP, with a mark for this server."""
+
+    vip: Endpoint
+    mark: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,7 @@ class Target:
     connect_timeout_s: Seconds | None = None
     udp: bool = False
     arguments: tuple[str, ...] = ()
+    through: Through | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +119,14 @@ def plan_checks(virtual_services: tuple[VirtualService, ...]) -> CheckPlan:
     listeners: dict[Target, list[Listener]] = {}
     unchecked: list[Unchecked] = []
     seen: dict[tuple[VirtualServiceName, RealServerName], Target | None] = {}
+    marks = probe_marks(virtual_services)
     for service in virtual_services:
         verdict = _without_probe(service.check)
         for real_server in service.real_servers:
             target = None if verdict else _target(service, real_server)
+            if target is not None and service.check.through_vip:
+                mark = marks[service.name, real_server.name]
+                target = replace(target, through=Through(vip=service.endpoint, mark=mark))
             key = (service.name, real_server.name)
             if key in seen:
                 if seen[key] == target:

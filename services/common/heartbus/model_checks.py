@@ -116,7 +116,8 @@ class Check:
     misc_dynamic), the number in a file a weight. ``attempts``: echo requests of one ping check,
     each with its own timeout (checkcount). ``pages``: what an HTTP check asks after ``request``.
     ``proxy_protocol``: 0, or the version that is sent first. ``weight_header``: a field of the HTTP
-    answer whose number is the weight.
+    answer whose number is the weight. ``through_vip``: asked by the address of the virtual service,
+    through IPVS, as clients are.
 
     ``fast_interval_s``: the interval while a verdict is about to change; None: ``interval_s``.
     ``slow_start_s``: after a recovery the weight grows to its full value within this time.
@@ -140,6 +141,7 @@ class Check:
     weight_header: str | None = None
     tls: Tls | None = None
     proxy_protocol: int = 0
+    through_vip: bool = False
     command: tuple[str, ...] = ()
     addresses: bool = False
     dynamic_weight: bool = False
@@ -288,6 +290,14 @@ USED_BY_TYPE: Final[Mapping[CheckType, frozenset[str]]] = {
 
 DESCRIBES_THE_EXCHANGE: Final = frozenset.union(*USED_BY_SERVICE.values(), *USED_BY_TYPE.values())
 """Fields that say what is asked; the others say when, and what follows from the answer."""
+
+
+def is_stream(check: Check) -> bool:
+    """Return whether it is one TCP connection (FTP and SQL open their own)."""
+    if check.type is CheckType.CONNECT:
+        return True
+    negotiated = check.type in (CheckType.NEGOTIATE, CheckType.COMBINED)
+    return negotiated and "proxy_protocol" in USED_BY_SERVICE[check.service]
 
 
 def uses(check: Check) -> frozenset[str]:

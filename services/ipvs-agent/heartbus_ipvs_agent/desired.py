@@ -88,7 +88,7 @@ SORRY_WEIGHT: Final = 1
 REMEMBERED_MAX: Final = 20_000
 """Services; of a reload that changes all of many, the old ones are forgotten at this number."""
 
-_FORWARDING: Final = {
+FORWARDING: Final = {
     ForwardingMethod.GATE: Forwarding.GATE,
     ForwardingMethod.MASQ: Forwarding.MASQ,
     ForwardingMethod.IPIP: Forwarding.IPIP,
@@ -339,7 +339,7 @@ def real_server_names(service: VirtualService) -> dict[DestinationKey, RealServe
 
 def _configured(real: RealServer) -> DestinationSettings:
     return DestinationSettings(
-        forwarding=_FORWARDING[real.forwarding],
+        forwarding=FORWARDING[real.forwarding],
         weight=real.weight,
         upper_threshold=real.upper_threshold,
         lower_threshold=real.lower_threshold,
@@ -400,7 +400,7 @@ def _overridden(
 def _sorry_settings(service: VirtualService) -> DestinationSettings:
     assert service.sorry_server is not None
     return DestinationSettings(
-        forwarding=_FORWARDING[service.sorry_server.forwarding], weight=SORRY_WEIGHT
+        forwarding=FORWARDING[service.sorry_server.forwarding], weight=SORRY_WEIGHT
     )
 
 

@@ -19,6 +19,7 @@ from heartbus.bus import Bus, Inbox
 from heartbus.events import (
     CheckerState,
     IpvsDigests,
+    IpvsFailed,
     IpvsOverrides,
     IpvsState,
     IpvsWithheld,
@@ -38,12 +39,13 @@ from heartbus_ipvs_agent.desired import (
     wanted_service,
     wanted_table,
 )
-from heartbus_ipvs_agent.entries import Action, RemoveService, ServiceEntry, Table
+from heartbus_ipvs_agent.entries import Action, RemoveService, ServiceEntry, ServiceKey, Table
 from heartbus_ipvs_agent.managed import ManagedBook, ManagedServices
 from heartbus_ipvs_agent.operators import TELL_PERIOD_S, Operators
 from heartbus_ipvs_agent.override_file import OverrideFile
 from heartbus_ipvs_agent.paging import Pages
 from heartbus_ipvs_agent.plan import plan, plan_service
+from heartbus_ipvs_agent.probe_services import answered_by_vip, probe_services
 from heartbus_ipvs_agent.roles import Roles
 from heartbus_ipvs_agent.snapshot import Digests, Remarks, table_services, whole_digest
 from heartbus_ipvs_agent.standing import Standings
@@ -88,6 +90,9 @@ class IpvsAgent:
         self._bus = bus
         self._clock = clock
         self._services = {s.name: s for s in cluster.virtual_services}
+        self._probe_services = probe_services(cluster.virtual_services)
+        self._whole = whole
+        self._probing: str | None = None
         self._applier = Applier(table=table, bus=bus, clock=clock, log=log)
         self._managed = ManagedBook(managed, log)
         self.standings = Standings(cluster.virtual_services, node=node, bus=bus, log=log)
@@ -133,9 +138,10 @@ class IpvsAgent:
         )
         self._bus.on_connection(self._bus_changed)
         self._bus.serve_state(self.states)
-        self._managed.start(service_key(s) for s in self._services.values())
+        self._managed.start(self._keys())
         self._operators.start()
         self._roles.start()
+        self._let_probes_answer()
         self.look()
         self._operators.tell()
 
@@ -156,7 +162,9 @@ class IpvsAgent:
         self._operators.use(read.virtual_services)
         self.standings.use(read.virtual_services)
         self._pages = Pages(read.virtual_services)
-        self._managed.use(service_key(s) for s in read.virtual_services)
+        self._probe_services = probe_services(read.virtual_services)
+        self._managed.use(self._keys())
+        self._let_probes_answer()
         self.look()
         self._bus.publish_state()
 
@@ -172,9 +180,20 @@ class IpvsAgent:
             cut=self._operators.cut,
             short=self.standings.short,
         )
-        ours = self._managed.obsolete.union(service_key(s) for s in self._services.values())
+        wanted = Table(services={**wanted.services, **probe_services(read.virtual_services)})
+        ours = self._managed.obsolete.union(self._keys())
         obsolete = ours.difference(wanted.services)
         return tuple(map(str, plan(wanted=wanted, observed=observed, obsolete=obsolete)))
+
+    def _let_probes_answer(self) -> None:
+        if answered_by_vip(self._services.values()):
+            self._probing = self._whole.accept_local()
+            if self._probing is not None:
+                self._bus.publish(IpvsFailed(action="checks through the VIP", reason=self._probing))
+
+    def _keys(self) -> list[ServiceKey]:
+        """Return what names all that is ours."""
+        return [*map(service_key, self._services.values()), *self._probe_services]
 
     # --- what makes us act -----------------------------------------------------------------------
 
@@ -208,6 +227,7 @@ class IpvsAgent:
                 (key := service_key(s)): self._wanted(s, observed.services.get(key), cause=cause)
                 for s in self._services.values()
             }
+            | self._probe_services
         )
         actions = plan(wanted=wanted, observed=observed, obsolete=self._managed.obsolete)
         changed = self._applier.settle(actions, before=before, cause=cause)
@@ -265,6 +285,7 @@ class IpvsAgent:
         return (
             *self._applier.standing,
             *self._roles.problems,
+            *((self._probing,) if self._probing is not None else ()),
             *(f"{service} {real}: {WITHHELD}" for service, real in sorted(self._withheld)),
             *self._agreement.standing,
         )

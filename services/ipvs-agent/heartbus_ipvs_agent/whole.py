@@ -13,6 +13,7 @@ from heartbus_ipvs_agent.netlink import GenericNetlink, NetlinkError
 from heartbus_ipvs_agent.syncing import DaemonAction, Running
 
 SYSCTL_DIRECTORY: Final = Path("/proc/sys/net/ipv4/vs")
+ACCEPT_LOCAL: Final = Path("/proc/sys/net/ipv4/conf/all/accept_local")
 
 
 class WholeError(Exception):
@@ -24,6 +25,10 @@ class Whole(Protocol):
 
     def settle(self, settings: IpvsSettings) -> tuple[str, ...]:
         """Set timeouts and sysctls; return what could not be set, in words."""
+        ...
+
+    def accept_local(self) -> str | None:
+        """Let answers come in that have an own address as source; return why not, or None."""
         ...
 
     def daemons(self) -> Running:
@@ -67,6 +72,15 @@ class KernelWhole:
             except OSError as error:
                 problems.append(f"net.ipv4.vs.{name} = {value}: {error.strerror}")
         return tuple(problems)
+
+    def accept_local(self) -> str | None:
+        """Let answers come in that have an own address as source; return why not, or None."""
+        try:
+            if ACCEPT_LOCAL.read_text().strip() != "1":
+                ACCEPT_LOCAL.write_text("1")
+        except OSError as error:
+            return f"net.ipv4.conf.all.accept_local = 1: {error.strerror}"
+        return None
 
     def daemons(self) -> Running:
         """Return the sync daemons that run.

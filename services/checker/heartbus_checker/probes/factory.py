@@ -32,6 +32,7 @@ from .sql import sql
 from .stream import StreamProbe, Streams
 from .task import TaskProbe
 from .tcp import ConnectOnly
+from .through_vip import VipPath, VipPaths
 from .tls import TlsError, tls_context, within_tls
 from .trace import Tell, traced
 from .websocket import websocket
@@ -82,6 +83,7 @@ class ProbeMaker:
         self._streams = streams
         self._node = node
         self._pings = pings
+        self._paths = VipPaths()
         self._patterns: dict[str, ReceivePattern] = {}
 
     def probe(self, target: Target) -> Probe:
@@ -186,7 +188,16 @@ class ProbeMaker:
         return traced(begin, self._tell, ready, (target.check.password, target.check.secret))
 
     def _stream(self, target: Target, begin: Begin) -> Probe:
-        return StreamProbe(self._streams, target.endpoint, begin)
+        through = target.through
+        if through is None:
+            return StreamProbe(self._streams, target.endpoint, begin)
+        path = VipPath(
+            self._paths,
+            vip=through.vip,
+            mark=through.mark,
+            real_server=target.endpoint.address,
+        )
+        return StreamProbe(self._streams, through.vip, begin, path)
 
     def _http(self, target: Target, check: Check) -> Begin:
         return HttpRequest(

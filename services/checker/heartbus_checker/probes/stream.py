@@ -22,6 +22,7 @@ from heartbus.log import logger
 from heartbus.model import Endpoint
 
 from . import Conversation, Finished, Outcome, ProbeResult, duration
+from .through_vip import VipPath
 
 RECEIVE_BYTES: Final = 65536
 FULL_READS_PER_TURN: Final = 4
@@ -67,9 +68,15 @@ class Streams:
     def __len__(self) -> int:
         return len(self._exchanges)
 
-    def begin(self, endpoint: Endpoint, conversation: Conversation, finished: Finished) -> Exchange:
+    def begin(
+        self,
+        endpoint: Endpoint,
+        conversation: Conversation,
+        finished: Finished,
+        path: VipPath | None = None,
+    ) -> Exchange:
         """Connect and hold the conversation; ``finished`` is called once, in a later turn."""
-        return Exchange(self, endpoint, conversation, finished)
+        return Exchange(self, endpoint, conversation, finished, path)
 
     def drain(self) -> None:
         """Take what has arrived, without waiting; called before any deadline is judged.
@@ -120,6 +127,7 @@ class Exchange:
         "_ending",
         "_endpoint",
         "_finished",
+        "_path",
         "_peer_closed",
         "_socket",
         "_started_s",
@@ -134,8 +142,10 @@ class Exchange:
         endpoint: Endpoint,
         conversation: Conversation,
         finished: Finished,
+        path: VipPath | None,
     ) -> None:
         self._streams = streams
+        self._path = path
         self._endpoint = endpoint
         self._conversation = conversation
         self._finished: Finished | None = finished
@@ -148,7 +158,9 @@ class Exchange:
         self._socket: socket.socket | None = None
         self._descriptor = -1
         failure = self._connect()
-        if failure:
+        if isinstance(failure, str):
+            streams._loop.call_soon(self._unasked, failure)
+        elif failure:
             streams._loop.call_soon(self._fail, failure)
 
     def expire(self, within_s: float) -> ProbeResult:
@@ -159,7 +171,7 @@ class Exchange:
         outcome = (
             self._conversation.broken(how)
             if self._connected
-            else Outcome(passed=False, reason=f"connect to {self._endpoint}: {how}")
+            else Outcome(passed=False, reason=f"connect to {self._where}: {how}")
         )
         took_s = self._streams._clock() - self._started_s
         return ProbeResult(passed=outcome.passed, reason=outcome.reason, took_s=took_s)
@@ -194,7 +206,13 @@ class Exchange:
         self._unread = False
         self.ready(select.EPOLLIN)
 
-    def _connect(self) -> int:
+    @property
+    def _where(self) -> str:
+        through = f" through {self._path.real_server}" if self._path is not None else ""
+        return f"{self._endpoint}{through}"
+
+    def _connect(self) -> int | str:
+        """Begin; return the error, or in words why it cannot be asked."""
         address = self._endpoint.address
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
@@ -203,6 +221,8 @@ class Exchange:
             return error.errno or errno.EIO
         self._descriptor = sock.fileno()
         self._streams._exchanges[self._descriptor] = self
+        if self._path is not None and (obstacle := self._path.take(sock)) is not None:
+            return obstacle
         try:
             code = sock.connect_ex((address, self._endpoint.port))
             if code and code != errno.EINPROGRESS:
@@ -289,8 +309,12 @@ class Exchange:
         if self._connected:
             outcome = self._conversation.broken(words)
         else:
-            outcome = Outcome(passed=False, reason=f"connect to {self._endpoint}: {words}")
+            outcome = Outcome(passed=False, reason=f"connect to {self._where}: {words}")
         self._conclude(outcome, conclusive=self._connected or code not in _OUR_FAULTS)
+
+    def _unasked(self, words: str) -> None:
+        outcome = Outcome(passed=False, reason=f"connect to {self._where}: {words}")
+        self._conclude(outcome, "", conclusive=False)
 
     def _conclude(
         self, outcome: Outcome, join: str = " after ", *, conclusive: bool = True
@@ -312,17 +336,22 @@ class Exchange:
 
 
 class StreamProbe:
-    """A check that is a conversation over one TCP connection."""
+    """A check that is a conversation over one TCP connection; ``path``: by the VIP."""
 
-    __slots__ = ("_conversation", "_endpoint", "_streams")
+    __slots__ = ("_conversation", "_endpoint", "_path", "_streams")
 
     def __init__(
-        self, streams: Streams, endpoint: Endpoint, conversation: Callable[[], Conversation]
+        self,
+        streams: Streams,
+        endpoint: Endpoint,
+        conversation: Callable[[], Conversation],
+        path: VipPath | None = None,
     ) -> None:
         self._streams = streams
         self._endpoint = endpoint
         self._conversation = conversation
+        self._path = path
 
     def begin(self, finished: Finished) -> Exchange:
         """Begin a check."""
-        return self._streams.begin(self._endpoint, self._conversation(), finished)
+        return self._streams.begin(self._endpoint, self._conversation(), finished, self._path)

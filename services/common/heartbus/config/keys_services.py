@@ -348,6 +348,13 @@ SERVICE_KEYS: Final = (
         "negotiatetimeout",
     ),
     _key(f"{_C}.interval", _TIME, "From check to check.", "10 s", "checkinterval"),
+    _key(
+        f"{_C}.through_vip",
+        _BOOLEAN,
+        "Asked by the address of the service through IPVS, as clients are: a real server that does"
+        " not take packets for the VIP is down. TCP.",
+        "false",
+    ),
     _key(f"{_C}.fast_interval", _TIME, "While a verdict is about to change.", "interval"),
     _key(f"{_C}.slow_start", _TIME, "The weight grows for so long.", "0", zero=True),
     _key(

@@ -82,6 +82,7 @@ def check(table: Table, port: int, protocol: TransportProtocol, secrets: Secrets
         weight_header=table.text("weight_header", _field_name),
         tls=tls,
         proxy_protocol=table.integer("proxy_protocol", 0, PROXY_VERSIONS) or 0,
+        through_vip=bool(table.boolean("through_vip")),
         command=_command(table),
         addresses=bool(table.boolean("addresses")),
         dynamic_weight=bool(table.boolean("dynamic_weight")),

@@ -61,6 +61,7 @@ def checking_in_words(checks: CheckingSettings) -> Iterator[str]:
 def _each(check: Check) -> str:
     fast = "" if check.fast_interval_s is None else f" ({check.fast_interval_s:g} s in doubt)"
     slow = f", slow start {check.slow_start_s:g} s" if check.slow_start_s else ""
+    slow += ", through the VIP" if check.through_vip else ""
     slow += f", maintenance files in {check.maintenance_dir}" if check.maintenance_dir else ""
     return f", every {check.interval_s:g} s{fast}, rise {check.rise}, fall {check.fall}{slow}"
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from heartbus.config.report import Place, Places, Report, shown
 from heartbus.config.values import is_url
-from heartbus.model import Check, CheckService, CheckType, VirtualService
-from heartbus.model_checks import DESCRIBES_THE_EXCHANGE, PATH_ONLY, UDP_ALWAYS, uses
+from heartbus.model import Check, CheckService, CheckType, TransportProtocol, VirtualService
+from heartbus.model_checks import DESCRIBES_THE_EXCHANGE, PATH_ONLY, UDP_ALWAYS, is_stream, uses
 from heartbus.perl_pattern import PATTERN_CHARS_MAX, PerlOnlyError, translated
 
 PATTERN_SIGNS: Final = frozenset("\\.^$*+?{}[]|()")
@@ -45,8 +45,23 @@ def check_rules(service: VirtualService, index: int, places: Places, report: Rep
         own = functools.partial(places.at, "virtual_services", index, "real_servers", position)
         _request(real.request, check, own("request"), report)
         _receive(real.receive, own("receive"), report)
+    if check.through_vip:
+        _through_vip(service, at, report)
     _needed(service, at, report)
     _unused(check, at, report)
+
+
+def _through_vip(service: VirtualService, at: functools.partial[Place], report: Report) -> None:
+    """Report what cannot be asked by the address of the service."""
+    place = at("through_vip")
+    if service.fwmark or service.protocol is not TransportProtocol.TCP or not service.endpoint.port:
+        report.error(place, "allowed for a tcp service with an address and a port")
+    elif not is_stream(service.check):
+        report.error(place, "allowed for checks over one TCP connection, which this is not")
+    if service.check.port is not None:
+        report.error(
+            at("port"), "not allowed with through_vip: the port is that of the virtual service"
+        )
 
 
 def _needed(service: VirtualService, at: functools.partial[Place], report: Report) -> None:

@@ -26,6 +26,7 @@ from heartbus.model import (
 )
 from heartbus.model_checks import WELL_KNOWN_PORTS
 from heartbus.model_ipvs import WEIGHT_MAX
+from heartbus.probe_marks import PROBE_MARK_FIRST, PROBE_MARKS, is_probe_mark
 
 _PORTLESS: Final = (
     CheckType.ON,
@@ -48,6 +49,12 @@ def ipvs_rules(service: VirtualService, index: int, places: Places, report: Repo
     if not service.fwmark:
         _address(service.endpoint, functools.partial(at, "address"), report)
         _service_port(service, at("address"), report)
+    elif is_probe_mark(service.fwmark):
+        report.error(
+            at("fwmark"),
+            f"{service.fwmark} is not allowed: checks through_vip have {PROBE_MARK_FIRST} and the"
+            f" {PROBE_MARKS - 1} marks after it",
+        )
     _scheduling(service, at, report)
     _persistence(service, at, report)
     _quorum(service, at, report)
