@@ -23,7 +23,6 @@ from heartbus.bus import Inbox, NatsBus
 from heartbus.config import ConfigError
 from heartbus.events import (
     CheckerState,
-    ConfigApplied,
     Health,
     Message,
     RealServerDown,
@@ -493,15 +492,12 @@ async def test_new_checks_take_the_place_of_old_ones_and_equal_ones_go_on(
     await asyncio.sleep(0)
     assert frame.take_up is not None
     on = virtual_service(real_server(), check=Check(type=CheckType.ON))
-    digest = frame.digest
     frame.take_up(replace(frame.cluster, virtual_services=(service,)))
     assert [event.kind for event in bus.published if isinstance(event, RealServerUp)] == []
     frame.take_up(replace(frame.cluster, virtual_services=(on,)))
     assert [e.real_server for e in bus.published if isinstance(e, RealServerUp)] == [
         str(on.real_servers[0].name)
     ]
-    assert isinstance(bus.published[-1], ConfigApplied)
-    assert bus.published[-1].digest == frame.digest != digest
     frame.stopping.set()
     await asyncio.wait_for(running, 1.0)
 
