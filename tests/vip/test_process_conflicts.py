@@ -117,6 +117,21 @@ def test_who_stands_by_sees_a_foreign_machine_too(director: Director, stranger: 
     assert (conflict["mac"], conflict["held"]) == (stranger.mac, False)
 
 
+def test_a_real_server_that_answers_for_its_loopback_is_told_and_one_that_does_not_is_not(
+    director: Director, stranger: Link
+) -> None:
+    """Direct routing needs the address there; without arp_ignore Linux answers for it."""
+    stranger.host.sysctl("net.ipv4.conf.all.arp_ignore", 1)
+    stranger.host.ip(f"addr add {VIP}/32 dev lo")
+    director.lease()
+    process = director.start()
+    wait_for(logged(process, "vip.acquired"), of=process)
+    time.sleep(3 * ASKED_EVERY_S)
+    assert conflicts(process) == []
+    stranger.host.sysctl("net.ipv4.conf.all.arp_ignore", 0)
+    assert told(process)["mac"] == stranger.mac
+
+
 def test_a_free_address_is_asked_for_and_taken_and_then_we_are_alone(
     director: Director, stranger: Link
 ) -> None:
