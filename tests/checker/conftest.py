@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -181,3 +182,14 @@ def real_servers() -> Iterator[RealServers]:
     servers = RealServers()
     yield servers
     servers.close()
+
+
+@pytest.fixture
+def hanging() -> Iterator[list[int]]:
+    """The ports of 200 loopback listeners that never answer."""
+    with contextlib.ExitStack() as stack:
+        listeners = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
+            for _ in range(200)
+        ]
+        yield [listener.getsockname()[1] for listener in listeners]

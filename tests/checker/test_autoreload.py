@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.checker.test_service import process
+from tests.checker.test_process import process
 from tests.common.nats import free_port
 
 
