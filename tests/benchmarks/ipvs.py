@@ -199,7 +199,6 @@ def verdict_to_kernel(table: KernelTable, directory: Path) -> list[Row]:
         overrides=OverrideFile(directory),
         whole=KernelWhole(),
         clock=time.monotonic,
-        wall=time.time,
         log=logger(),
     )
     agent.start()

@@ -47,7 +47,6 @@ async def director(node: str, url: str, at: Path, kernel: FakeTable) -> AsyncIte
         overrides=OverrideFile(at),
         whole=FakeWhole(),
         clock=loop.time,
-        wall=time.time,
         log=logger(),
     )
     agent.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from heartbus.events import (
     CommandOutcome,
     Disable,
@@ -18,6 +20,7 @@ from heartbus.events import (
     RealServerDraining,
     SetWeight,
 )
+from heartbus_ipvs_agent import override_file
 from heartbus_ipvs_agent.entries import Connections
 from heartbus_ipvs_agent.override_file import FILE_NAME
 from tests.ipvs_agent.builders import destination, key, virtual_service
@@ -161,6 +164,24 @@ def test_a_deadline_that_came_while_nobody_ran_is_kept(tmp_path: Path) -> None:
     again.agent.look()
     assert again.destinations() == {B: 5}
     assert len(of(again, RealServerDrained)) == 1
+
+
+def test_a_deadline_goes_on_where_it_was_after_another_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = running(tmp_path)
+    setting.table.counters[key(), A] = Connections(active=2, inactive=0)
+    ask(setting, Drain(server=HOST, deadline_s=10))
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("another\n")
+    monkeypatch.setattr(override_file, "BOOT_ID", boot_id)
+    again = start(tmp_path, PLAIN, table=setting.table)
+    again.clock.now_s = 3.0  # begins anew with each boot
+    again.agent.look()
+    assert again.destinations()[A] == 0
+    again.clock.now_s = 1011.0
+    again.agent.look()
+    assert again.destinations() == {B: 5}
 
 
 def test_a_peer_that_was_away_learns_it_and_outlives_a_restart_too(tmp_path: Path) -> None:

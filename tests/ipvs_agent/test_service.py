@@ -117,7 +117,6 @@ def start(
         overrides=OverrideFile(tmp_path),
         whole=FakeWhole(),
         clock=clock,
-        wall=clock,
         log=logger(),
     )
     setting = Setting(

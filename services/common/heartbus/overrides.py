@@ -35,8 +35,9 @@ class Override:
     """One wish. The greatest ``(revision, node)`` of all that match a real server counts.
 
     ``revision`` grows with each command that any director hears of, so no clocks are compared.
-    ``weight`` counts with action weight. ``cut_time_s``: sender's wall clock (Unix epoch) from
-    which a draining server leaves the table with what is left on it; 0: never.
+    ``weight`` counts with action weight. ``deadline_s``: so long after the command a draining
+    server leaves the table with what is left on it; 0: never. ``left_s``: of this when it was told;
+    each director counts on from there for itself, because clocks differ and are set.
     """
 
     server: str
@@ -45,7 +46,8 @@ class Override:
     node: str
     service: str = ""
     weight: int = 0
-    cut_time_s: float = 0.0
+    deadline_s: float = 0.0
+    left_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ class Operators:
         services: Iterable[VirtualService],
         bus: Bus,
         file: OverrideFile,
-        wall: Callable[[], float],
+        clock: Callable[[], float],
         changed: Callable[[Iterable[VirtualServiceName], str | None], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
@@ -60,7 +60,7 @@ class Operators:
         self._node = node
         self._bus = bus
         self._file = file
-        self._wall = wall
+        self._clock = clock
         self._changed = changed
         self._log = log
         self._keys = _keys(services)
@@ -70,11 +70,11 @@ class Operators:
     def start(self) -> None:
         """Remember what was asked for earlier, and serve commands."""
         try:
-            self.book.restored(*self._file.read())
+            self.book.restored(*self._file.read(now_s=self._clock()), now_s=self._clock())
         except OverrideFileError as error:
             self._log.warning("overrides.unreadable", error=str(error))
-        wall_s = self._wall()
-        self._cut = {s for s in self.book.effective if self.book.is_cut(s, wall_s=wall_s)}
+        now_s = self._clock()
+        self._cut = {s for s in self.book.effective if self.book.is_cut(s, now_s=now_s)}
         for command_class in (Drain, Disable, Maintain, Enable, SetWeight):
             self._bus.serve_command(command_class, self._obey)
 
@@ -82,7 +82,8 @@ class Operators:
         """Go on with other services; what was asked for stands where the server is still there."""
         services = tuple(services)
         before, self.book = self.book, OverrideBook(services, node=self._node)
-        self.book.restored(before.overrides, before.drained)
+        now_s = self._clock()
+        self.book.restored(before.told(now_s=now_s), before.drained, now_s=now_s)
         self._keys = _keys(services)
         self._cut &= self.book.effective.keys()
 
@@ -94,19 +95,20 @@ class Operators:
     def tell(self) -> None:
         """Tell peers all that is known; nothing is told where nothing ever was asked for."""
         if self.book.overrides:
-            self._bus.publish(IpvsOverrides(overrides=self.book.overrides))
+            told = self.book.told(now_s=self._clock())
+            self._bus.publish(IpvsOverrides(overrides=told))
 
     def heard(self, overrides: Iterable[Override]) -> None:
         """Take in what a peer knows."""
         before = self.book.overrides
-        services = self.book.merged(overrides)
+        services = self.book.merged(overrides, now_s=self._clock())
         if self.book.overrides != before:
             self._keep()
             self._act(services)
 
     def looked(self, table: Table) -> None:
         """See what is left on draining servers; ``table`` is fresh from the kernel."""
-        wall_s = self._wall()
+        now_s = self._clock()
         ended = False
         cut: set[VirtualServiceName] = set()
         for server in self.book.draining():
@@ -116,7 +118,7 @@ class Operators:
             if settings is not None and settings.answers:
                 continue  # the kernel refused so far
             left = self.book.left(server, table.connections.get((service, destination), _NOTHING))
-            due = self.book.is_cut(server, wall_s=wall_s)
+            due = self.book.is_cut(server, now_s=now_s)
             if left.total and not due:
                 continue
             self.book.ended(server)
@@ -135,7 +137,7 @@ class Operators:
     async def _obey(self, command: Command, _within_s: float, cause: str) -> CommandOutcome:
         assert isinstance(command, Drain | Disable | Maintain | Enable | SetWeight)
         try:
-            override = self.book.commanded(command, wall_s=self._wall())
+            override = self.book.commanded(command, now_s=self._clock())
         except OverrideError as error:
             return refused(str(error))
         self._keep()
@@ -156,8 +158,8 @@ class Operators:
 
     def _act(self, services: Iterable[VirtualServiceName], *, cause: str | None = None) -> None:
         drains = set(self.book.draining())
-        wall_s = self._wall()
-        self._cut = {s for s in self._cut if self.book.is_cut(s, wall_s=wall_s)}
+        now_s = self._clock()
+        self._cut = {s for s in self._cut if self.book.is_cut(s, now_s=now_s)}
         self._changed(services, cause)
         for server in drains:
             if server[0] in services:
@@ -168,7 +170,8 @@ class Operators:
 
     def _keep(self) -> None:
         try:
-            self._file.write(self.book.overrides, self.book.drained)
+            now_s = self._clock()
+            self._file.write(self.book.told(now_s=now_s), self.book.drained, now_s=now_s)
         except OverrideFileError as error:
             self._log.warning("overrides.unwritable", error=str(error))
 

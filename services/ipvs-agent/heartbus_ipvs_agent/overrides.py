@@ -1,14 +1,13 @@
 """Which override counts for which real server, and what is left on those that drain.
 
 Sans-I/O. Commands make overrides, those of peers are merged: the greatest (revision, node) wins,
-so directors agree in whatever order they hear. ``wall_s`` is this node's wall clock, because a
-deadline outlives the process and the boot that it was given in.
+so directors agree in whatever order they hear. Times are monotonic seconds on this node's clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from heartbus.model import TransportProtocol, VirtualService, VirtualServiceName
@@ -59,6 +58,7 @@ class OverrideBook:
                 for name in {real.endpoint.address, str(real.endpoint)}:
                     self._by_name.setdefault(name, []).append((service.name, real.name))
         self._overrides: dict[tuple[str, str], Override] = {}
+        self._cut_s: dict[tuple[str, str], float] = {}
         self._drained: set[Server] = set()
         self.effective: dict[Server, Override] = {}
 
@@ -67,21 +67,32 @@ class OverrideBook:
         """All that is known, oldest first."""
         return tuple(sorted(self._overrides.values(), key=_order))
 
+    def told(self, *, now_s: float) -> tuple[Override, ...]:
+        """Return all that is known with what is left of deadlines, oldest first."""
+        return tuple(
+            override
+            if not override.deadline_s
+            else replace(override, left_s=max(self._cut_s[_key(override)] - now_s, 0.0))
+            for override in self.overrides
+        )
+
     @property
     def drained(self) -> frozenset[Server]:
         """Draining servers of which the end was told."""
         return frozenset(self._drained)
 
-    def restored(self, overrides: Iterable[Override], drained: Iterable[Server]) -> None:
+    def restored(
+        self, overrides: Iterable[Override], drained: Iterable[Server], *, now_s: float
+    ) -> None:
         """Take in what an earlier process of this director knew."""
-        self.merged(overrides)
+        self.merged(overrides, now_s=now_s)
         self._drained = {
             server
             for server in drained
             if (found := self.effective.get(server)) and found.action is OverrideAction.DRAIN
         }
 
-    def commanded(self, command: OverrideCommand, *, wall_s: float) -> Override:
+    def commanded(self, command: OverrideCommand, *, now_s: float) -> Override:
         """Obey a command; return the override that it made.
 
         Raises:
@@ -90,11 +101,11 @@ class OverrideBook:
         """
         self._known(command.server, command.service)
         newest = max((o.revision for o in self._overrides.values()), default=0)
-        action, weight, cut_time_s = OverrideAction.ENABLE, 0, 0.0
+        action, weight, deadline_s = OverrideAction.ENABLE, 0, 0.0
         match command:
             case Drain():
                 action = OverrideAction.DRAIN
-                cut_time_s = wall_s + command.deadline_s if command.deadline_s else 0.0
+                deadline_s = command.deadline_s
             case Disable():
                 action = OverrideAction.DISABLE
             case Maintain():
@@ -110,27 +121,28 @@ class OverrideBook:
             revision=newest + 1,
             node=self._node,
             weight=weight,
-            cut_time_s=cut_time_s,
+            deadline_s=deadline_s,
+            left_s=deadline_s,
         )
-        key = (override.server, override.service)
-        if key not in self._overrides and len(self._overrides) >= OVERRIDES_MAX:
+        if _key(override) not in self._overrides and len(self._overrides) >= OVERRIDES_MAX:
             raise OverrideError(
                 f"{OVERRIDES_MAX} overrides are known already; allowed is to enable or change those"
             )
-        self.merged((override,))
+        self.merged((override,), now_s=now_s)
         return override
 
-    def merged(self, overrides: Iterable[Override]) -> set[VirtualServiceName]:
+    def merged(self, overrides: Iterable[Override], *, now_s: float) -> set[VirtualServiceName]:
         """Take in overrides of a peer or of ours; return the services that this changes."""
         for override in overrides:
             if not 0 < override.revision < PEER_REVISION_STEP_MAX:
                 continue
-            key = (override.server, override.service)
+            key = _key(override)
             known = self._overrides.get(key)
             if known is None and len(self._overrides) >= OVERRIDES_MAX:
                 continue
             if known is None or _order(override) > _order(known):
                 self._overrides[key] = override
+                self._cut_s[key] = now_s + _left_s(override)
         before, self.effective = self.effective, self._effective()
         changed = {
             server
@@ -161,10 +173,12 @@ class OverrideBook:
             if override.action is OverrideAction.DRAIN and server not in self._drained
         ]
 
-    def is_cut(self, server: Server, *, wall_s: float) -> bool:
+    def is_cut(self, server: Server, *, now_s: float) -> bool:
         """Return whether the deadline of a draining server has come."""
         override = self.effective.get(server)
-        return override is not None and 0 < override.cut_time_s <= wall_s
+        if override is None or not override.deadline_s:
+            return False
+        return self._cut_s[_key(override)] <= now_s
 
     def ended(self, server: Server) -> None:
         """Remember that the end of a drain was told."""
@@ -191,6 +205,15 @@ class OverrideBook:
             for server in self.servers(override.server, override.service):
                 found[server] = override
         return {s: o for s, o in found.items() if o.action is not OverrideAction.ENABLE}
+
+
+def _key(override: Override) -> tuple[str, str]:
+    return override.server, override.service
+
+
+def _left_s(override: Override) -> float:
+    """Return what is left of a deadline, within bounds: it may have come from the network."""
+    return min(max(override.left_s, 0.0), max(override.deadline_s, 0.0))
 
 
 def _order(override: Override) -> tuple[int, str]:

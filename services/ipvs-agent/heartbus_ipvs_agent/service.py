@@ -8,7 +8,6 @@ services with ``cleanstop``; the next start adopts it. Nothing here ever flushes
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, assert_never
 
@@ -84,7 +83,6 @@ class IpvsAgent:
         overrides: OverrideFile,
         whole: Whole,
         clock: Callable[[], float],
-        wall: Callable[[], float],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._bus = bus
@@ -110,7 +108,7 @@ class IpvsAgent:
             services=cluster.virtual_services,
             bus=bus,
             file=overrides,
-            wall=wall,
+            clock=clock,
             changed=self._services_changed,
             log=log,
         )
@@ -423,7 +421,6 @@ async def serve(context: Context) -> None:
         overrides=OverrideFile(context.state_dir),
         whole=KernelWhole(),
         clock=asyncio.get_running_loop().time,
-        wall=time.time,
         log=context.log,
     )
     agent.start()
