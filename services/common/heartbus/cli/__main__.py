@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "failback": ("heartbus.cli.move", "failback", "Give groups back to the director they prefer."),
     "history": ("heartbus.cli.history", "history", "Show what happened, as a director remembers."),
     "maintenance": ("heartbus.cli.drain", "maintenance", "Take a real server out to work on it."),
+    "metrics": ("heartbus.cli.metrics", "metrics", "Give IPVS tables to Prometheus."),
     "probe": ("heartbus_checker.probe_command", "probe", "Run one check now and show each step."),
     "reload": ("heartbus.cli.reload", "reload", "Make a director read its files anew."),
     "realserver": (

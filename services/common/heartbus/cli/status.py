@@ -83,7 +83,7 @@ def status(nats: str, *, as_json: bool, keep_on: bool) -> None:
     """
     log.configure(level="error")
     try:
-        view = asyncio.run(_follow(nats) if keep_on else _collect(nats))
+        view = asyncio.run(_follow(nats) if keep_on else collect(nats))
     except KeyboardInterrupt:
         return
     if view is None:
@@ -98,7 +98,8 @@ def status(nats: str, *, as_json: bool, keep_on: bool) -> None:
     sys.exit(0 if holders and UNKNOWN not in holders else 1)
 
 
-async def _collect(url: str) -> ClusterView | None:
+async def collect(url: str) -> ClusterView | None:
+    """Return what is heard within a moment; None if the bus is not there."""
     view, inbox, bus = _observe(url)
     run = asyncio.create_task(bus.run())
     reached = False
