@@ -40,6 +40,7 @@ from heartbus.inbox import Inbox as Inbox
 from heartbus.log import RateLimit, logger
 from heartbus.queries import QueryDesk, QueryHandler
 from heartbus.speaker import Speaker
+from heartbus.observer import PERIODIC_KINDS
 
 # nats-py tries to import aiohttp for a transport that we do not use: 10 MB in every service.
 _UNWANTED = "aiohttp" not in sys.modules
@@ -111,9 +112,9 @@ class NatsBus:
     def publish(self, event: Event, *, cause: str | None = None) -> str:
         """Send an event and return its id; lost if the bus is down, which is counted."""
         message = self._wrap(event, cause=cause, valid_for_s=EVENT_VALID_S)
-        self._log.info(
-            "event", kind=event.kind, id=message.envelope.id, cause=cause, data=_fields(event)
-        )
+        # What directors tell one another every few seconds is no news.
+        say = self._log.debug if event.kind in PERIODIC_KINDS else self._log.info
+        say("event", kind=event.kind, id=message.envelope.id, cause=cause, data=_fields(event))
         self._enqueue(event.kind, message)
         return message.envelope.id
 

@@ -433,6 +433,17 @@ class IpvsDigests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsConnections:
+    """Established connections that the sender's kernel knows, its own and those it was told of.
+
+    By virtual service, those without any left out; on the period of its looks at the table.
+    """
+
+    kind: ClassVar[str] = "ipvs.connections"
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IpvsDiffers:
     """A director has another table than the sender, for longer than verdicts take; or no more."""
 
@@ -535,6 +546,7 @@ Event = (
     | IpvsOverrides
     | IpvsWithheld
     | IpvsDigests
+    | IpvsConnections
     | IpvsDiffers
     | ConfigApplied
     | ConfigRejected

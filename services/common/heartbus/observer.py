@@ -12,6 +12,7 @@ from heartbus.events import (
     EVENT_CLASSES,
     CheckerState,
     DirectorStatus,
+    IpvsConnections,
     IpvsDigests,
     IpvsOverrides,
     IpvsState,
@@ -26,7 +27,7 @@ from heartbus.table_pages import TablePages
 EVENT_SUBJECTS: Final = tuple(sorted({f"{c.kind.split('.')[0]}.*" for c in EVENT_CLASSES}))
 """Wildcards that match every event: ``node.*``, ``realserver.*``, …"""
 
-PERIODIC_KINDS: Final = frozenset({IpvsDigests.kind, IpvsOverrides.kind})
+PERIODIC_KINDS: Final = frozenset({IpvsConnections.kind, IpvsDigests.kind, IpvsOverrides.kind})
 """Events that directors tell one another again and again; no news for people."""
 
 S = TypeVar("S", MembershipState, VipState, CheckerState, IpvsState, RecorderState)

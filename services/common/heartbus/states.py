@@ -396,9 +396,11 @@ class IpvsState:
     """Snapshot of ipvs-agent: the kernel's table of the services that heartbus manages.
 
     ``digest``: of the whole table. ``sync``: which sync daemons run, ``master``, ``backup`` or
-    both. A large table is told in ``pages``, each in a message of its own: those that changed
-    first, the others in turn. All of one ``edition`` together are the table; heartbus.table_pages
-    puts them together.
+    both. ``known``: of the established connections of services that are served here, the percentage
+    that each other director knows; ``cold``: those that no group should be handed over to yet
+    where it could stay, and why. A large table is told in ``pages``, each in a message of its own:
+    those that changed first, the others in turn. All of one ``edition`` together are the table;
+    heartbus.table_pages puts them together.
     """
 
     kind: ClassVar[str] = "state.ipvs-agent"
@@ -407,6 +409,8 @@ class IpvsState:
     repairs: int = 0
     failures: tuple[str, ...] = ()
     sync: tuple[str, ...] = ()
+    known: dict[str, float] = field(default_factory=dict)
+    cold: dict[str, str] = field(default_factory=dict)
     page: int = 0
     pages: int = 1
     edition: str = ""

@@ -30,6 +30,11 @@ class Roles:
         self.running: tuple[str, ...] = ()
 
     @property
+    def held(self) -> frozenset[str]:
+        """The groups that are held here; none while vip was not heard."""
+        return self._held or frozenset()
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """What is not as configured, in words."""
         return (*self._settling, *(f"{what}: {why}" for what, why in self._told.items()))

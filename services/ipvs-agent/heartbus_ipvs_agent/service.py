@@ -17,6 +17,7 @@ from heartbus import subjects
 from heartbus.bus import Bus, Inbox
 from heartbus.events import (
     CheckerState,
+    IpvsConnections,
     IpvsDigests,
     IpvsFailed,
     IpvsOverrides,
@@ -50,6 +51,7 @@ from heartbus_ipvs_agent.snapshot import Digests, Remarks, table_services, whole
 from heartbus_ipvs_agent.standing import Standings
 from heartbus_ipvs_agent.table import IpvsTable, open_kernel_table
 from heartbus_ipvs_agent.verdicts import VerdictBook, VerdictChange
+from heartbus_ipvs_agent.warm import Warm
 from heartbus_ipvs_agent.whole import KernelWhole, Whole
 
 SERVICE: Final = "ipvs-agent"
@@ -116,6 +118,13 @@ class IpvsAgent:
             settings=cluster.ipvs, groups=[g.name for g in cluster.groups], whole=whole, bus=bus
         )
         self._agreement = Agreement()
+        self._warm = Warm(
+            node=node,
+            directors=[d.name for d in cluster.directors],
+            settings=cluster.ipvs,
+            bus=bus,
+            clock=clock,
+        )
         self._pages = Pages(cluster.virtual_services)
         self._digest_book = Digests()
         self.inbox = Inbox()
@@ -130,6 +139,7 @@ class IpvsAgent:
                 RealServerWeight.kind,
                 IpvsOverrides.kind,
                 IpvsDigests.kind,
+                IpvsConnections.kind,
                 subjects.state(self._node, VIP),
             ],
             self.inbox,
@@ -149,6 +159,7 @@ class IpvsAgent:
         Verdicts and what operators asked for stand. A new real server is unknown, so it gets no
         traffic before its first check; what is configured no more leaves the table.
         """
+        self._warm.use(read.ipvs)
         self._roles.use(read.ipvs, [g.name for g in read.groups])
         self._verdicts.limit(read.ipvs.loss_percent)
         self._verdicts.decide_by(read.checks.decided_by)
@@ -205,6 +216,8 @@ class IpvsAgent:
                 self._operators.heard(message.body.overrides)
             elif isinstance(message.body, IpvsDigests) and self._from_a_peer(message):
                 self._compare(message.envelope.node, message.body.digests)
+            elif isinstance(message.body, IpvsConnections) and self._from_a_peer(message):
+                self._warm.heard(message.envelope.node, message.body)
             elif isinstance(message.body, VipState) and message.envelope.node == self._node:
                 self._roles.heard(message.body)
         if changes:
@@ -234,7 +247,10 @@ class IpvsAgent:
         self._managed.looked(observed)
         self._operators.looked(observed)
         self._roles.look()
-        if changed:
+        warmed = self._warm.looked(
+            self._services.values(), self._applier.seen, held=self._roles.held
+        )
+        if changed or warmed:
             self._bus.publish_state()
 
     def stop(self) -> None:
@@ -274,6 +290,8 @@ class IpvsAgent:
             repairs=self._applier.repairs,
             failures=_some(self._problems()),
             sync=self._roles.running,
+            known=self._warm.known,
+            cold=self._warm.cold,
             page=page,
             pages=self._pages.count,
             edition=self._pages.edition,

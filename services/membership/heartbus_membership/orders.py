@@ -145,10 +145,17 @@ class Orders:
         done = await self._wait(
             lambda: all(self._holder(g) not in (None, self._node) for g in held), within_s
         )
-        told = "moved" if done else f"not moved within {within_s:g} s; it goes on"
+        told = "moved" if done else f"not moved within {within_s:g} s; it goes on{self._cold(held)}"
         took_s = self._clock() - begun_s
         measured = await self._measured(held) if done else ()
         return self._outcome(held, done=done, message=told, took_s=took_s, details=measured)
+
+    def _cold(self, groups: Iterable[str]) -> str:
+        """Return whom these groups wait for, in words."""
+        readiness, now_s = self._ownership.readiness, self._clock()
+        names = {name for group in groups for name in self._ownership.others_ready(group)}
+        reasons = {name: readiness.cold(name, now_s=now_s) for name in sorted(names)}
+        return "".join(f"; {name} is cold: {why}" for name, why in reasons.items() if why)
 
     async def _takeover(
         self, groups: list[str], within_s: float, cause: str, *, force: bool

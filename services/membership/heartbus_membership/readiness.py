@@ -12,12 +12,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from heartbus.events import HeldGroup, HoldStatus, VipState
+from heartbus.events import HeldGroup, HoldStatus, IpvsState, VipState
 
 VIP_SILENCE_MARGIN_S: Final = 2.0
 """A vip that is silent for its kernel lifetime and this much longer has lost its addresses. Moving
 them earlier would gain no client anything: they are there until then, and a vip that restarts is
 back before."""
+
+COLD_SILENCE_S: Final = 5.0
+"""What an ipvs-agent said of other directors that is older does not count."""
 
 AT_IT: Final = frozenset({HoldStatus.STARTING, HoldStatus.HELD, HoldStatus.STOPPING})
 """In these the addresses or the scripts of a group are at work."""
@@ -65,6 +68,8 @@ class Readiness:
         self._able: dict[str, bool | None] = {}
         self._barred: dict[str, str] = {}
         self._scores: dict[str, int] = {}
+        self._cold: dict[str, str] = {}
+        self._cold_heard_s = float("-inf")
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -96,6 +101,10 @@ class Readiness:
                 self._failures.pop(group.name, None)
             elif group.status is HoldStatus.FAILED and group.name in known_groups:
                 self._group_failed(group, now_s)
+
+    def ipvs_reported(self, state: IpvsState, *, now_s: float) -> None:
+        """Take in a snapshot of the local ipvs-agent."""
+        self._cold, self._cold_heard_s = state.cold, now_s
 
     def _group_failed(self, group: HeldGroup, now_s: float) -> None:
         failure = self._failures.get(group.name)
@@ -146,6 +155,15 @@ class Readiness:
     def is_sure(self, group: str) -> bool:
         """Whether what is tracked for a group was looked at; without trackers it is."""
         return self._able.get(group, True) is not None
+
+    def cold(self, node: str, *, now_s: float) -> str | None:
+        """Return why another director should not be handed a group yet that could stay, or None.
+
+        It would not know the connections. The local ipvs-agent says so, and for a bounded time.
+        """
+        if not self._connected or now_s - self._cold_heard_s > COLD_SILENCE_S:
+            return None
+        return self._cold.get(node)
 
     def score(self, group: str) -> int:
         """Return what the trackers' weights add up to for a group here."""

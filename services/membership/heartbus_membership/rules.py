@@ -220,14 +220,15 @@ def _reason_to_hand_over(view: View, group: KnownGroup, now_s: float) -> str | N
         return f"{view.yield_to} reaches more ping nodes"
     if now_s < group.kept_until_s:
         return None
-    if group.standby:
+    warm = {name for name in candidates if view.readiness.cold(name, now_s=now_s) is None}
+    if group.standby and warm:
         return STANDBY_ASKED
     ours = view.readiness.score(group.rule.name)
     for peer, claim in view.live_claims(group):
-        if claim.candidate and claim.score > ours:
+        if peer.name in warm and claim.score > ours:
             return f"{peer.name} has a score of {claim.score}, we have {ours}"
     for peer, claim in view.live_claims(group):
-        if claim.phase is Phase.WANTING and claim.candidate and claim.score >= ours:
+        if claim.phase is Phase.WANTING and peer.name in warm and claim.score >= ours:
             failback = peer.name == group.rule.preferred
             return f"failback to {peer.name}" if failback else f"{peer.name} asks for it"
     return None

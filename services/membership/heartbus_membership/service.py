@@ -20,6 +20,7 @@ from heartbus import subjects
 from heartbus.bus import Bus, Inbox
 from heartbus.events import (
     IpvsDiffers,
+    IpvsState,
     MembershipState,
     Message,
     NodeAlive,
@@ -263,7 +264,8 @@ class MembershipService:
     def _join_bus(self) -> None:
         self._bus.serve_state(self.snapshot)
         self._orders.serve(self._bus)
-        wanted = [subjects.state(self._node, "vip"), VipMoved.kind, IpvsDiffers.kind]
+        wanted = [subjects.state(self._node, service) for service in ("vip", "ipvs-agent")]
+        wanted += [VipMoved.kind, IpvsDiffers.kind]
         for peer in self._peers:
             wanted += [subjects.state(peer, service) for service in SIGNS_OF_LIFE]
         self._bus.subscribe(wanted, self._inbox)
@@ -480,6 +482,8 @@ class MembershipService:
             self._turning.bus_evidence(sender, now_s=self._clock())
         elif isinstance(message.body, VipState) and sender == self._node:
             self._vip_reported(message.body)
+        elif isinstance(message.body, IpvsState) and sender == self._node:
+            self._ownership.readiness.ipvs_reported(message.body, now_s=self._clock())
 
     def _vip_reported(self, state: VipState) -> None:
         self._turning.vip_reported(state, now_s=self._clock())

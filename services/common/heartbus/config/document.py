@@ -178,8 +178,8 @@ class _Writer:
     def ipvs(self, settings: IpvsSettings) -> Document:
         """Return [ipvs]: timeouts and sysctls are tables of their own."""
         result: Document = {}
-        if self._whole or settings.loss_percent != IpvsSettings().loss_percent:
-            result["loss_percent"] = settings.loss_percent
+        plain = ("timeout_tcp_s", "timeout_tcpfin_s", "timeout_udp_s", "sync", "sysctls")
+        result |= self.fields(settings, leave_out=plain)
         timeouts = {
             "tcp": settings.timeout_tcp_s,
             "tcpfin": settings.timeout_tcpfin_s,

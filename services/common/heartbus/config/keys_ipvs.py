@@ -33,6 +33,20 @@ IPVS_KEYS: Final = (
         100,
         "50",
     ),
+    _number(
+        "ipvs.warm_percent",
+        "With [ipvs.sync], of the connections here, what another director must know before a group"
+        " that could stay is handed over to it; 0 is off.",
+        0,
+        100,
+        "90",
+    ),
+    Key(
+        path="ipvs.warm_wait",
+        form=Form.TIME,
+        text="After so long it is handed over all the same.",
+        default="60 s",
+    ),
     Key(
         path="ipvs.timeouts",
         form=Form.TABLE,

@@ -25,9 +25,13 @@ _NUMBERS: Final = re.compile(r"-?\d{1,10}( \d{1,10})?", re.ASCII)
 def read_ipvs(table: Table) -> IpvsSettings:
     """Return what [ipvs] says; what is wrong is told to the report."""
     timeouts = table.table("timeouts")
+    default = IpvsSettings()
     loss = table.integer("loss_percent", 0, 100)
+    warm = table.integer("warm_percent", 0, 100)
     settings = IpvsSettings(
-        loss_percent=IpvsSettings().loss_percent if loss is None else loss,
+        loss_percent=default.loss_percent if loss is None else loss,
+        warm_percent=default.warm_percent if warm is None else warm,
+        warm_wait_s=table.seconds("warm_wait") or default.warm_wait_s,
         timeout_tcp_s=timeouts.integer("tcp", 1, TIMEOUT_MAX_S) or 0,
         timeout_tcpfin_s=timeouts.integer("tcpfin", 1, TIMEOUT_MAX_S) or 0,
         timeout_udp_s=timeouts.integer("udp", 1, TIMEOUT_MAX_S) or 0,

@@ -154,6 +154,12 @@ def _ipvs(ipvs: IpvsSettings) -> Iterator[str]:
     yield from _rows("  timeouts", [", ".join(timeouts)] if timeouts else [])
     if ipvs.sync is not None:
         yield _row("  sync daemon", f"on {ipvs.sync.interface}, id {ipvs.sync.sync_id}")
+        if ipvs.warm_percent:
+            yield _row(
+                "  handover",
+                f"to who knows {ipvs.warm_percent} % of the connections, or after"
+                f" {ipvs.warm_wait_s:g} s",
+            )
     yield from _rows("  sysctls", [f"{name} = {value}" for name, value in ipvs.sysctls])
 
 
