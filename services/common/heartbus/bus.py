@@ -38,9 +38,9 @@ from heartbus.freshness import Freshness, FreshnessFilter
 from heartbus.inbox import INBOX_MESSAGES_MAX as INBOX_MESSAGES_MAX
 from heartbus.inbox import Inbox as Inbox
 from heartbus.log import RateLimit, logger
+from heartbus.observer import PERIODIC_KINDS
 from heartbus.queries import QueryDesk, QueryHandler
 from heartbus.speaker import Speaker
-from heartbus.observer import PERIODIC_KINDS
 
 # nats-py tries to import aiohttp for a transport that we do not use: 10 MB in every service.
 _UNWANTED = "aiohttp" not in sys.modules
