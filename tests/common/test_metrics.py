@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import socket
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,6 +23,14 @@ from tests.common.samples import sample_envelope
 
 NODE = sample_envelope("").node
 SERVICE = 'director="linuxha1.linux-ha.org",virtual_service="tcp:10.0.0.1:80"'
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """The command turns logs down for the whole process."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def traffic(number: int) -> Traffic:
