@@ -186,17 +186,22 @@ def test_the_targets_of_a_dead_one_are_taken_at_the_first_look_after_its_silence
 
 def test_what_is_down_is_not_let_go() -> None:
     cluster = Cluster(NODES[0], targets=10, probers=1)
-    cluster.down = {3}
+    dead = next(
+        n
+        for n, target in enumerate(cluster.targets)
+        if probers_of(target.identity, NODES[:2], 1) == (NODES[1],)
+    )
+    cluster.down = {dead}
     cluster.step()
     cluster.starts(NODES[1])
     for _ in range(6):
         cluster.step()
-    assert NODES[0] in cluster.probing(3)
+    assert cluster.probing(dead) == {NODES[0], NODES[1]}
     assert len(cluster.shares[NODES[0]].ours) < 10
     cluster.down = set()
     for _ in range(3):
         cluster.step()
-    assert len(cluster.probing(3)) == 1
+    assert cluster.probing(dead) == {NODES[1]}
 
 
 def test_the_targets_of_a_suspect_are_looked_at_by_others() -> None:
