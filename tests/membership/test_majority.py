@@ -600,42 +600,18 @@ def test_a_voter_that_asked_for_itself_supports_the_holder_again() -> None:
 
 
 def test_who_hears_the_witness_first_after_a_cut_does_not_cost_the_holder_its_lease() -> None:
-    """It asks at once, as it hears a majority; then the witness dies before the holder is sure."""
+    """Did it ask at once, for it hears a majority, it could not support the holder for a while."""
     parliament = Parliament("ab", "w")
     parliament.run(3.0)
     parliament.isolate("b")
     parliament.run(LEASE_S + 1.0)
     parliament.cuts = {("a", "b"), ("b", "a")}
-    b = parliament.members["b"]
-    while b.core.claims(now_s=parliament.now_s)[G].phase is not Phase.ASKING:
-        parliament.step()
+    parliament.step()
     parliament.cuts.clear()
     parliament.members["w"].on = False
     parliament.run(2 * LEASE_S)
     assert parliament.holders == ["a"]
     assert not [e for e in parliament.members["a"].story if isinstance(e, Revoke)]
-
-
-def test_a_vote_for_oneself_that_is_taken_back_leaves_nothing_behind() -> None:
-    voter_ = voter({})
-    voter_.support(G, vote("a", epoch=3), now_s=T)
-    later_s = T + LEASE_S + 0.1
-    assert not voter_.support(G, vote("c", epoch=3), now_s=later_s), "contested from now on"
-    for epoch in (5, 6):
-        voter_.ask(G, vote("us", epoch=epoch))
-    assert voter_.take_back(G, now_s=later_s) == vote("a", epoch=3)
-    assert voter_.highest_epoch(G) == 4
-    assert voter_.supports(G, now_s=later_s) is None
-    assert voter_.support(G, vote("a", epoch=3), now_s=later_s)
-
-
-def test_a_vote_for_oneself_that_became_a_lease_stands() -> None:
-    voter_ = voter({})
-    voter_.ask(G, vote("us", epoch=5))
-    voter_.granted(G)
-    voter_.ask(G, vote("us", epoch=7))
-    voter_.take_back(G, now_s=T)
-    assert voter_.highest_epoch(G) == 5
 
 
 def test_who_does_not_hear_the_holder_and_asks_on_makes_it_follow_twice_a_lease_at_most() -> None:

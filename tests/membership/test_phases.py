@@ -9,7 +9,8 @@ import pytest
 from heartbus.events import HoldStatus
 from heartbus_membership.claims import Grant, Phase, Revoke
 from heartbus_membership.handover import HANDOVER_S
-from tests.membership.test_ownership import INPUTS, Bench
+from heartbus_membership.view import QUORUM_BEATS
+from tests.membership.test_ownership import INPUTS, TIMERS, Bench
 
 NONE, HELD, RELEASING = Phase.NONE, Phase.HELD, Phase.RELEASING
 ASKING, HANDING, TAKING = Phase.ASKING, Phase.HANDING, Phase.TAKING
@@ -35,6 +36,7 @@ def asking_a_majority() -> Bench:
     bench = Bench(directors="abc")
     bench.hear()
     bench.hear(peer="c")
+    bench.wait(QUORUM_BEATS * TIMERS.keepalive_s, vip=HoldStatus.RELEASED)
     bench.core.beat_sent(1, now_s=bench.now_s)
     return bench
 

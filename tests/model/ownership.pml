@@ -61,8 +61,6 @@ byte phase[VOTERS];         /* KnownGroup.phase */
 byte epoch[VOTERS];         /* KnownGroup.epoch */
 byte supported[VOTERS];     /* highest epoch of a claim that it supported, on disk */
 byte supported_by[VOTERS];  /* and whose claim that was */
-byte before[VOTERS];        /* Voter._before_ours: supported, as it was before we asked */
-byte before_by[VOTERS];
 byte incarnation[VOTERS];
 byte lease[VOTERS];         /* rest of KnownGroup.lease_until_s */
 byte address[VOTERS];       /* rest of the time for which the host may have the address */
@@ -234,9 +232,6 @@ inline send_late(i, j, m) {
     late_age[m] = (COUNTS(i) -> 0 : LEASE)
 }
 
-/* Nobody will read it any more: fewer states. */
-#define asked_no_more(i) before[i] = 0; before_by[i] = NOBODY
-
 /* Voter.support */
 inline support(j, i, its_epoch, inc) {
     printf("%d supports %d\n", j, i);
@@ -252,7 +247,6 @@ inline support(j, i, its_epoch, inc) {
 
 inline withdraw(i) {
     printf("%d withdraws\n", i);
-    supported[i] = before[i]; supported_by[i] = before_by[i]; asked_no_more(i);
     phase[i] = NONE; epoch[i] = 0; forget_promise(i); heartbeats_void(i)
 }
 
@@ -335,7 +329,7 @@ inline tell_late(m) {
 
 inline ask(i, its_epoch) {
     printf("%d asks, epoch %d\n", i, its_epoch);
-    phase[i] = ASKING; before[i] = supported[i]; before_by[i] = supported_by[i];
+    phase[i] = ASKING;
     epoch[i] = its_epoch; supported[i] = its_epoch; supported_by[i] = i;
     vote[i] = i; vote_of[i] = incarnation[i]; promise[i] = FOR_EVER;
     heartbeats_void(i); k = 0
@@ -343,7 +337,7 @@ inline ask(i, its_epoch) {
 
 inline granted(i) {
     printf("%d holds, epoch %d, lease %d\n", i, epoch[i], c);
-    phase[i] = HELD; asked_no_more(i);
+    phase[i] = HELD;
     lease[i] = c; address[i] = c + TAIL;
     nobody_else_has_it(i);
 #if LOSSES == 0
@@ -401,7 +395,7 @@ inline new_process(i) {
 /* The lease file keeps what is held, the state file whom we support. */
 inline restart(i) {
     printf("%d restarts\n", i);
-    new_process(i); asked_no_more(i);
+    new_process(i);
     if
     :: phase[i] == HELD && lease[i] > 0 ->
         vote[i] = i; vote_of[i] = incarnation[i]; promise[i] = FOR_EVER
@@ -437,7 +431,7 @@ inline no_disks() {
 
 inline restart_without_disk(i) {
     printf("%d restarts and has lost its disk\n", i);
-    new_process(i); asked_no_more(i);
+    new_process(i);
     phase[i] = NONE; epoch[i] = 0; lease[i] = 0; supported[i] = 0; supported_by[i] = NOBODY;
     forget_promise(i); disk[i] = NOBODY; disk_of[i] = 0;
     disk_epoch[i] = 0; disk_by[i] = NOBODY;
@@ -538,7 +532,7 @@ inline decide(i, turn) {
         if
         :: phase[i] == HELD && c > lease[i] -> lease[i] = c; address[i] = c + TAIL
         :: phase[i] == ASKING && c > 0 ->
-            phase[i] = HELD; lease[i] = c; address[i] = c + TAIL; asked_no_more(i)
+            phase[i] = HELD; lease[i] = c; address[i] = c + TAIL
         :: phase[i] == ASKING && c == 0 && (!turn || TOO_LOW(i)) -> withdraw(i)
         :: else
         fi;
@@ -597,7 +591,7 @@ init {
         a = 0;
         do
         :: a < VOTERS -> vote[a] = NOBODY; disk[a] = NOBODY; supported_by[a] = NOBODY;
-            disk_by[a] = NOBODY; before_by[a] = NOBODY; a++
+            disk_by[a] = NOBODY; a++
         :: else -> break
         od;
         a = 0;

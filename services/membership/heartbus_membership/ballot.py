@@ -97,15 +97,7 @@ class Ballot:
     def claim_begins(self, group: str, epoch: int) -> list[Effect]:
         """Give our own vote to ourselves; only what is said from now on counts as support."""
         self._support.claim_begins(group)
-        return _told(group, self._voter.ask(group, self._own(epoch)))
-
-    def claim_withdrawn(self, group: str, *, now_s: float) -> list[Effect]:
-        """Take our own vote back: there was never a lease."""
-        return _told(group, self._voter.take_back(group, now_s=now_s))
-
-    def claim_granted(self, group: str) -> None:
-        """Note that our claim has become a lease."""
-        self._voter.granted(group)
+        return self.claim_stands(group, epoch)
 
     def claim_stands(self, group: str, epoch: int) -> list[Effect]:
         """Keep our own vote while we ask, hold or release."""

@@ -498,6 +498,7 @@ class Ownership:
         view = self._view
         self._notice_stall(now_s)
         self._trust_ourselves_again(now_s)
+        view.notice_majority(now_s=now_s)
         ready = view.settled and view.is_ready(now_s=now_s)
         if not ready:
             view.ready_since_s = None

@@ -81,9 +81,7 @@ def is_candidate(view: View, group: KnownGroup, now_s: float) -> bool:
         return False
     if not view.readiness.is_sure(group.rule.name):
         return False
-    if view.ballot is not None and view.voters_heard < view.ballot.majority:
-        return False
-    if now_s < group.ask_again_s:
+    if not view.has_majority(now_s=now_s) or now_s < group.ask_again_s:
         return False
     others = [p.name for p, c in view.live_claims(group) if c.candidate or c.phase in CLAIMING]
     if view.yield_to in others or (group.standby and others):
@@ -390,13 +388,13 @@ def _while_asking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
     until_s = view.ballot.lease_until_s(group.rule.name)
     if _must_withdraw(view, group, now_s):
         group.phase = Phase.NONE
-        yield from view.ballot.claim_withdrawn(group.rule.name, now_s=now_s)
+        # There was never a lease.
+        view.ballot.claim_ends(group.rule.name, group.epoch, gone_s=now_s)
     elif group.highest > group.epoch:
         # Who supported that higher one refuses ours; and what we are granted must be above it.
         yield from _ask(view, group)
     elif now_s < until_s and view.ballot.own_vote_counts(group.rule.name):
         group.phase = Phase.HELD
-        view.ballot.claim_granted(group.rule.name)
         group.lease_until_s = until_s
         reason, cause, group.cause = group.reason, group.cause, None
         yield Grant(group=group.rule.name, epoch=group.epoch, reason=reason, cause=cause)
@@ -408,7 +406,7 @@ def _while_asking(view: View, group: KnownGroup, now_s: float) -> Iterator[Effec
         if not view.ballot.own_vote_counts(group.rule.name):
             group.reason = "asked for it, but our own vote cannot be written"
         group.ask_again_s = now_s + ASK_PROMISES * (view.lease_s + view.tail_s)
-        yield from view.ballot.claim_withdrawn(group.rule.name, now_s=now_s)
+        view.ballot.claim_ends(group.rule.name, group.epoch, gone_s=now_s)
 
 
 def _while_announcing(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect]:

@@ -17,6 +17,9 @@ from heartbus_membership.claims import Claim, Grant, GroupRule, PeerReport, Phas
 from heartbus_membership.readiness import Readiness, Ready
 
 LIVE: Final = frozenset({DirectorStatus.ALIVE, DirectorStatus.LATE})
+QUORUM_BEATS: Final = 2
+"""For so many keepalives a majority is heard before it counts: each voter has said something."""
+
 GONE: Final = frozenset({DirectorStatus.DEAD, DirectorStatus.LEFT})
 
 
@@ -138,6 +141,8 @@ class View:
     woke_s: float | None = None
     bar: str | None = None
     yield_to: str | None = None
+    majority_since_s: float | None = None
+    """Since when a majority is heard; None while none is."""
     isolated: bool = False
     unlike: frozenset[str] = frozenset()
     """Directors with another configuration or table than ours: nothing is shared with them."""
@@ -163,6 +168,25 @@ class View:
     def voters_heard(self) -> int:
         """Voters that are alive as far as we know, ourselves included."""
         return 1 + sum(p.status in LIVE for p in self.peers.values())
+
+    def has_majority(self, *, now_s: float) -> bool:
+        """Whether enough voters are heard, and for long enough that a holder would be among them.
+
+        The first one heard after a cut may be a witness: who asks before it hears the holder votes
+        for itself, and cannot support the holder until that has a higher epoch.
+        """
+        if self.ballot is None:
+            return True
+        if self.majority_since_s is None:
+            return False
+        return now_s >= self.majority_since_s + QUORUM_BEATS * self.timers.keepalive_s
+
+    def notice_majority(self, *, now_s: float) -> None:
+        """Note whether a majority is heard; call it before every decision."""
+        if self.ballot is None or self.voters_heard < self.ballot.majority:
+            self.majority_since_s = None
+        elif self.majority_since_s is None:
+            self.majority_since_s = now_s
 
     def is_ready(self, *, now_s: float) -> bool:
         """Whether the local vip can take groups."""

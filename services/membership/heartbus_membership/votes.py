@@ -19,10 +19,6 @@ it wrote, or the machine's boot, supports nobody before ``promise_s`` has passed
 A voter supports no claim with an epoch below one that it supported before, nor the same epoch of
 another candidate. So of two leases the later one has the higher epoch, also where a candidate died
 between its grant and its next heartbeat. Who is refused asks again, above what the voter knows.
-
-A candidate that gives up takes its own vote back as if it had never been: no lease came of it, and
-it never claims with that epoch again. Else a director that asked in the moment after a cut, before
-it heard the holder, could not support it until that had a higher epoch, for which it needs support.
 """
 
 from __future__ import annotations
@@ -75,7 +71,6 @@ class Voter:
         }
         self._highest = dict(remembered or {})
         self._contested: set[str] = set()
-        self._before_ours: dict[str, tuple[Vote | None, bool]] = {}
 
     def supports(self, group: str, *, now_s: float) -> str | None:
         """Return whom we support; None if nobody, no longer, or one not heard since our start."""
@@ -123,29 +118,6 @@ class Voter:
         if not self.may_support(group, vote.candidate, now_s=now_s):
             return None
         return self.bind(group, vote, until_s=now_s + self._promise_s)
-
-    def ask(self, group: str, own: Vote) -> Vote | None:
-        """Support our own claim until it is granted or taken back; return the vote if it is new."""
-        before = (self._highest.get(group), group in self._contested)
-        self._before_ours.setdefault(group, before)
-        return self.bind(group, own, until_s=float("inf"))
-
-    def granted(self, group: str) -> None:
-        """Keep our vote for good: a lease came of it."""
-        self._before_ours.pop(group, None)
-
-    def take_back(self, group: str, *, now_s: float) -> Vote | None:
-        """Undo ``ask``, which came to nothing; return the vote that is highest again, if any."""
-        highest, contested = self._before_ours.pop(group)
-        self._promises[group].until_s = now_s
-        if highest is None:
-            del self._highest[group]
-        else:
-            self._highest[group] = highest
-        self._contested.discard(group)
-        if contested:
-            self._contested.add(group)
-        return highest
 
     def bind(self, group: str, vote: Vote, *, until_s: float) -> Vote | None:
         """Promise ourselves, to our own claim too, until a time; return the vote if it is new."""
