@@ -59,6 +59,7 @@ needs() {
 needs ip iproute2 "hosts of the lab are network namespaces"
 needs modprobe kmod "loads ip_vs and the network devices of the lab"
 needs ipvsadm ipvsadm "the tests read the kernel's table with a program that is not ours"
+needs debootstrap debootstrap "the Debian package is installed into a system that has nothing else"
 needs gcc "gcc libc6-dev" "spin, the model checker, preprocesses with it and writes a C program"
 if ! [ -e /proc/net/ip_vs ] && ! modprobe -n -q ip_vs 2>/dev/null; then
     needs linux.uml user-mode-linux "this kernel has no ip_vs, User-Mode Linux brings one that has"
