@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "heartbus-checker",
     "heartbus-ipvs-agent",
     "heartbus-membership",
+    "heartbus-recorder",
     "heartbus-vip",
 )
 
