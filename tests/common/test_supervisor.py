@@ -53,6 +53,14 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     path.rmdir()
 
 
+def wait_until_stopped(pid: int) -> None:
+    """Wait for a SIGSTOP to have been acted on: until then SIGTERM ends the process at once."""
+    deadline_s = time.monotonic() + 20
+    while Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "T":
+        assert time.monotonic() < deadline_s, f"{pid} does not stop"
+        time.sleep(0.01)  # polling the process table; bounded by the deadline above
+
+
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
@@ -138,6 +146,7 @@ def test_told_twice_it_kills_what_does_not_stop(directory: Path) -> None:
     supervised.wait_for("one", "ready")  # before that SIGTERM ends it without a word
     # A child that ignores SIGTERM: stopped children still count as running.
     os.kill(stubborn, signal.SIGSTOP)
+    wait_until_stopped(stubborn)
     supervised.popen.terminate()
     supervised.wait_for("one", "stopped")
     supervised.popen.terminate()
