@@ -87,18 +87,20 @@ def test_what_an_interface_has_of_its_own_is_enough() -> None:
 def test_a_tunnel_is_made_brought_up_and_believed() -> None:
     strict = {**QUIET, "all.rp_filter": 1}
     assert mended(IPIP, seen=machine(sysctls=strict)) == [
-        LinkUp(interface="tunl0", module="ipip"),
+        LinkUp(interface="tunl0", module="ipip", kind="ipip"),
         SysctlChange(name="tunl0.rp_filter", value=2),
         AddressChange(interface="tunl0", address=VIP, prefix=32),
     ]
     down = Interface(name="tunl0", up=False, addresses=((VIP, 32),))
     assert mended(IPIP, seen=machine(tunnel=down, sysctls=QUIET)) == [
-        LinkUp(interface="tunl0", module="ipip")
+        LinkUp(interface="tunl0", module="ipip", kind="ipip")
     ]
     loose = {**strict, "tunl0.rp_filter": 2}
     up = dataclasses.replace(down, up=True)
     assert mended(IPIP, seen=machine(tunnel=up, sysctls=loose)) == []
-    assert mended(IPIP6, seen=machine())[0] == LinkUp(interface="ip6tnl0", module="ip6_tunnel")
+    assert mended(IPIP6, seen=machine())[0] == LinkUp(
+        interface="ip6tnl0", module="ip6_tunnel", kind="ip6tnl"
+    )
 
 
 @pytest.mark.parametrize(

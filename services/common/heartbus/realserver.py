@@ -16,8 +16,11 @@ from typing import Final
 from heartbus.model import ForwardingMethod
 
 LOOPBACK: Final = "lo"
-TUNNELS: Final[Mapping[int, tuple[str, str]]] = {4: ("tunl0", "ipip"), 6: ("ip6tnl0", "ip6_tunnel")}
-"""Of each family the device that takes packets of any director, and its kernel module."""
+TUNNELS: Final[Mapping[int, tuple[str, str, str]]] = {
+    4: ("tunl0", "ipip", "ipip"),
+    6: ("ip6tnl0", "ip6_tunnel", "ip6tnl"),
+}
+"""Of each family the interface that takes packets of any director, its kernel module, its kind."""
 
 HAVE_IT: Final = (ForwardingMethod.GATE, ForwardingMethod.IPIP)
 """The methods whose real servers have the address of the virtual service themselves."""
@@ -107,10 +110,14 @@ class SysctlChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkUp:
-    """An interface to bring up; ``module``: whose loading makes it where it is not there."""
+    """An interface to bring up; ``module``: whose loading makes it where it is not there.
+
+    ``kind``: of it, as rtnetlink calls it.
+    """
 
     interface: str
     module: str
+    kind: str
 
 
 Change = AddressChange | SysctlChange | LinkUp
@@ -160,14 +167,14 @@ def _arp(served: tuple[ServedAddress, ...], seen: Machine) -> Iterator[Problem]:
 def _tunnels(served: tuple[ServedAddress, ...], seen: Machine) -> Iterator[Problem]:
     families = sorted({one.family for one in served if one.method is ForwardingMethod.IPIP})
     for family in families:
-        device, module = TUNNELS[family]
+        device, module, kind = TUNNELS[family]
         interface = seen.interface(device)
         if interface is None or not interface.up:
             there = "there is no such interface" if interface is None else "it is down"
             yield Problem(
                 about=device,
                 what=f"{there}: packets in a tunnel are not taken",
-                mended_by=LinkUp(interface=device, module=module),
+                mended_by=LinkUp(interface=device, module=module, kind=kind),
             )
         if family == 4 and seen.effective(device, "rp_filter") == RP_STRICT:
             yield Problem(

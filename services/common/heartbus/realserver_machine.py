@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,7 +34,6 @@ LISTEN: Final = "0A"
 
 IFF_UP: Final = 1
 IFA_F_NODAD: Final = 0x02
-MODPROBE_MAX_S: Final = 10.0
 
 
 class RealServerError(Exception):
@@ -189,18 +187,18 @@ def _set(name: str, value: int) -> None:
 
 
 def _bring_up(link: LinkUp) -> None:
-    if look().interface(link.interface) is None:
-        # Where it cannot be loaded it is built in, or not there: what follows says so.
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                ["modprobe", link.module], capture_output=True, check=False, timeout=MODPROBE_MAX_S
-            )
     with IPRoute() as route:
         found = route.link_lookup(ifname=link.interface)
         if not found:
+            # The kernel loads the module for that, which makes the interface by itself; then it
+            # is there already. Where it does not, as some network namespaces want it, we make it.
+            with contextlib.suppress(NetlinkError):
+                route.link("add", ifname=link.interface, kind=link.kind)
+            found = route.link_lookup(ifname=link.interface)
+        if not found:
             raise RealServerError(
-                f"there is no {link.interface}, and loading the kernel module {link.module} did"
-                " not make it; packets in a tunnel cannot be taken on this kernel"
+                f"there is no {link.interface}, and the kernel does not make one (is the module"
+                f" {link.module} there?); packets in a tunnel cannot be taken"
             )
         try:
             route.link("set", index=found[0], state="up")
