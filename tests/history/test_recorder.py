@@ -104,7 +104,11 @@ async def recording(
     )
     recorded = Recorded(asker, node, directory)
     asker.subscribe([f"state.{node}.{SERVICE}", "history.*"], recorded.inbox)
-    runs = [asyncio.create_task(b.run()) for b in (bus, asker)]
+    listens = asyncio.Event()
+    asker.on_connection(lambda up: listens.set() if up else None)
+    runs = [asyncio.create_task(asker.run())]
+    await listens.wait()  # the recorder may have something to tell as soon as it is there
+    runs.append(asyncio.create_task(bus.run()))
     work = asyncio.create_task(keep_history(context))
     try:
         await recorded.until(lambda: recorded.state, f"the recorder of {node} speaks")

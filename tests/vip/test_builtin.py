@@ -51,7 +51,8 @@ class Stage:
 
 
 def process_that_waits() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["sleep", "60"])
+    # Below nohup(1) it would ignore SIGHUP, as whoever runs the tests does.
+    return subprocess.Popen(["env", "--default-signal=HUP", "sleep", "60"])
 
 
 @pytest.fixture
