@@ -56,7 +56,7 @@ def fault(pair: HeartbusPair) -> Iterator[Fault]:
         for message in list(observer.events)[made.heard[name] :]
         if isinstance(message.body, VipConflict)
     ]
-    assert cried == [], "a failover is no conflict"
+    assert cried == [], f"a failover is no conflict:\n{made.story()}"
 
 
 @pytest.fixture(scope="module")

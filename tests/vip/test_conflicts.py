@@ -399,3 +399,13 @@ def test_where_nobody_watches_nothing_is_waited_for() -> None:
     assert lan.outcomes == [Asked(group="www", step=7, address=VIP, problem=None)]
     lan.core.announced(VIP, now_s=lan.now_s)
     assert lan.core.next_deadline_s == float("inf")
+
+
+def test_what_waited_while_we_did_not_listen_makes_no_conflict() -> None:
+    lan = Lan()
+    lan.hear(PEERS)
+    lan.now_s += LIFETIME_S + 2.0
+    lan.core.did_not_listen()
+    assert not [o for o in lan.hear(PEERS) if isinstance(o, VipConflict)]
+    lan.now_s += LIFETIME_S + 2.0
+    assert [o for o in lan.hear(PEERS) if isinstance(o, VipConflict)]

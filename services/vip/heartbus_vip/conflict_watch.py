@@ -31,6 +31,10 @@ STRANGER_LOOK_S: Final = 1.0
 
 SIMILAR_LINES_S: Final = 60.0
 MACS_MAX: Final = 64
+STALL_S: Final = 1.0
+"""vip looks four times a second. After a longer pause what waits in the sockets is old: a peer that
+still answered in a takeover would seem to answer now."""
+
 """Of ours that the others are told; a host with more interfaces tells of the first."""
 
 
@@ -127,6 +131,7 @@ class ConflictWatch:
         self._lines = RateLimit(period_s=SIMILAR_LINES_S)
         self._macs: tuple[str, ...] = ()
         self._looked_s = float("-inf")
+        self._turned_s = clock()
         self._outcomes: list[Outcome] = []
 
     @contextlib.contextmanager
@@ -169,6 +174,10 @@ class ConflictWatch:
     def turn(self) -> list[Action]:
         """Hear what was said, ask what is due; return what follows for the groups."""
         now_s = self._clock()
+        before_s, self._turned_s = self._turned_s, now_s
+        if now_s - before_s > STALL_S:
+            self._tap.drain()
+            self._conflicts.did_not_listen()
         outcomes, self._outcomes = self._outcomes, []
         outcomes += self._conflicts.held(self._holder.state().groups, now_s=now_s)
         outcomes += self._look_at_ourselves(OWN_MACS_S, now_s=now_s)

@@ -228,6 +228,11 @@ class Conflicts:
                     outcomes += self._ended(address, mac, seen, "only one of them holds it now")
         return outcomes
 
+    def did_not_listen(self) -> None:
+        """Suspect nobody any more: what was heard meanwhile may have been said long ago."""
+        for address in self._addresses.values():
+            address.seen = {mac: seen for mac, seen in address.seen.items() if seen.is_conflict}
+
     def announced(self, resource: AddressResource, *, now_s: float) -> None:
         """Note that we told everybody that we have an address; who else says so is asked for."""
         address = self._addresses.get(resource.address)
