@@ -195,11 +195,12 @@ class Acceptance:
         )
         after = client.attempts(since_s=since_s)
         begun = [a for a in after if a.started_s > since_s]
+        failed = [f"{a.error} after {a.ended_s - a.started_s:.2f} s" for a in begun if not a.ok]
         self._finding(
             "a stopped web server's weight becomes 0 and it gets no more connections",
             held=bool(begun) and all(a.ok and a.page != server.page for a in begun),
             seen=f"weight 0 after {took_s:.1f} s; then {len(begun)} connections, "
-            f"{sum(not a.ok for a in begun)} failed",
+            f"{len(failed)} failed {', '.join(failed)}".rstrip(),
         )
         self._say("the web server of rs2 is started again")
         server.start()
