@@ -54,8 +54,9 @@ class Bench:
         self.vip(HoldStatus.HELD)
         self.effects.clear()
 
-    def _announce(self, event: NodeEvent) -> None:
+    def _announce(self, event: NodeEvent) -> str:
         self.events.append(event)
+        return event.kind
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         self.effects += effects
@@ -129,3 +130,21 @@ def test_a_bus_lost_during_our_stall_does_not_freeze_the_silence_of_a_vip_we_did
         bench.decide(bus=False)
     assert bench.phase is Phase.HELD
     assert bench.told(Revoke) == []
+
+
+def test_who_takes_over_from_one_that_left_names_that_as_the_cause_not_its_links() -> None:
+    bench = Bench()
+    bench.hear(Claim(epoch=7, phase=Phase.HELD, candidate=True))
+    bench.decide()
+    for _ in range(20):
+        bench.now_s += 0.1
+        bench.vip(HoldStatus.RELEASED)
+        bench.hear(Claim(epoch=7, phase=Phase.HELD, candidate=True))
+        bench.decide()
+    assert bench.phase is Phase.NONE
+    bench.hear(Claim(epoch=7), leaving=True)
+    bench.decide()
+    assert [e.kind for e in bench.events][-2:] == ["node.left", "link.down"]
+    (grant,) = bench.told(Grant)
+    assert isinstance(grant, Grant)
+    assert (grant.reason, grant.cause) == ("b left", "node.left")

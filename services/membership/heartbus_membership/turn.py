@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from heartbus.events import DirectorStatus, NodeDead, NodeLate, VipState
+from heartbus.events import DirectorStatus, NodeDead, NodeLate, NodeLeft, VipState
 from heartbus_membership.claims import Effect
 from heartbus_membership.detector import FailureDetector, NodeEvent
 from heartbus_membership.hearing import Heard
@@ -82,12 +82,17 @@ class Turn:
         self._carry_out(self._ownership.tick(now_s=now_s))
 
     def _tell(self, events: Iterable[NodeEvent], now_s: float) -> str | None:
-        """Tell of events, and the core of silence; return the id of the last one."""
-        cause: str | None = None
+        """Tell of events, and the core of silence; return the id of that of a departure.
+
+        A director that leaves takes its links with it: they went down because of it.
+        """
+        departure: str | None = None
         for event in events:
             cause = self._announce(event)
+            if isinstance(event, NodeLeft):
+                departure = cause
             if isinstance(event, NodeLate | NodeDead):
                 late = isinstance(event, NodeLate)
                 status = DirectorStatus.LATE if late else DirectorStatus.DEAD
                 self._ownership.peer_silent(event.director, status, cause=cause, now_s=now_s)
-        return cause
+        return departure
