@@ -112,7 +112,7 @@ def moves(pair: HeartbusPair, to: str, *, within_s: float) -> None:
     while not held_by(pair, to)():
         assert time.monotonic() < ends_s, (holders(pair, VIP), holders(pair, VIP6))
         assert len(holders(pair, VIP6)) < 2
-        time.sleep(0.005)
+        time.sleep(0.005)  # the sampling period, bounded by ``within_s``
 
 
 def test_a_director_that_dies_is_replaced_for_both_families(stage: Stage, fault: Fault) -> None:

@@ -299,7 +299,7 @@ def test_200_changes_under_traffic_cut_nothing_and_no_dead_server_flashes_up(
                     held.append(Clients((VIP, KEPT_PORT), CONNECTIONS))
                     sampler.start()
                     break
-                time.sleep(0.01)
+                time.sleep(0.01)  # asks the kernel; ends when the changes begin
             while not begun.wait(0.1):
                 asked.append(held[0].answered())
 

@@ -97,7 +97,7 @@ def test_a_killed_process_adopts_both_without_a_gap(director: Director) -> None:
     while not lines(second, "vip.acquired"):
         assert held(director) == [VIP, VIP6]
         assert second.returncode is None, second.output()
-        time.sleep(0.005)
+        time.sleep(0.005)  # the sampling period; the test's own limit bounds it
     assert not lines(second, "vip.repaired")
     assert not lines(second, "address.removed")
 

@@ -126,7 +126,7 @@ def test_a_real_server_that_answers_for_its_loopback_is_told_and_one_that_does_n
     director.lease()
     process = director.start()
     wait_for(logged(process, "vip.acquired"), of=process)
-    time.sleep(3 * ASKED_EVERY_S)
+    time.sleep(3 * ASKED_EVERY_S)  # nothing is to happen: there is nothing to wait for
     assert conflicts(process) == []
     stranger.host.sysctl("net.ipv4.conf.all.arp_ignore", 0)
     assert told(process)["mac"] == stranger.mac
@@ -177,7 +177,7 @@ def test_an_answer_from_another_interface_of_ours_is_no_conflict(director: Direc
     process = director.start()
     wait_for(logged(process, "address.alone"), of=process)
     host.ip(f"addr add {VIP}/32 dev veth-a")  # it answers on br0, from another interface of ours
-    time.sleep(4 * ASKED_EVERY_S)
+    time.sleep(4 * ASKED_EVERY_S)  # nothing is to happen: there is nothing to wait for
     assert conflicts(process) == []
 
 

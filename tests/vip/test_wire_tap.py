@@ -46,7 +46,7 @@ def answers(tap: WireTap, resource: AddressResource) -> list[Heard]:
     ends_s = time.monotonic() + 5.0
     while time.monotonic() < ends_s:
         tap.ask(resource)
-        time.sleep(0.05)
+        time.sleep(0.05)  # asks again; bounded by the loop's own limit
         if heard := tap.drain():
             return heard
     return []

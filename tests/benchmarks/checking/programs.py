@@ -211,9 +211,9 @@ class Cost:
 
 def cost(program: Program, responder: Responder, *, warm_s: float, for_s: float) -> Cost:
     """Let it run, then measure for a while."""
-    time.sleep(warm_s)
+    time.sleep(warm_s)  # first rounds cost more
     before = (program.cpu_s(), responder.accepted(), time.monotonic())
-    time.sleep(for_s)
+    time.sleep(for_s)  # the span that is measured
     after = (program.cpu_s(), responder.accepted(), time.monotonic())
     used_s, checks, took_s = (b - a for a, b in zip(before, after, strict=True))
     return Cost(
