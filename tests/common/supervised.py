@@ -1,6 +1,7 @@
 """A supervisor with small children, as a program of its own: what test_supervisor.py drives.
 
-Each child appends one line to LOG whenever something happens to it.
+Each child appends one line to LOG whenever something happens to it. A child named ``spare`` is not
+needed and cannot run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from heartbus.up.supervisor import Child, Supervisor
 def main() -> int:
     watchdog_s, directory, *names = sys.argv[1:]
     log.configure()
-    children = [Child(name=name, body=body(Path(directory) / "log", name)) for name in names]
+    children = [
+        Child(
+            name=name,
+            body=body(Path(directory) / "log", name),
+            needed=not name.startswith("spare"),
+        )
+        for name in names
+    ]
     stop_order = tuple(reversed(names))
     return Supervisor(
         children,
@@ -44,7 +52,7 @@ def body(path: Path, name: str) -> Callable[[], int]:
         note("started")
         if name == "broken-config":
             return 2
-        if name == "broken-machine":
+        if name in ("broken-machine", "spare"):
             Notifier().cannot_run("no flux capacitor:\nbuy one")
             return 3
         if name != "stubborn":

@@ -125,6 +125,19 @@ def test_a_child_that_cannot_run_here_stops_the_whole_director_and_the_last_line
     assert all(gone(pid) for pid in supervised.lines("one", "started"))
 
 
+def test_a_child_that_is_not_needed_is_tried_again_and_the_others_run_on(directory: Path) -> None:
+    supervised = Supervised(directory, "one", "spare")
+    try:
+        one = supervised.wait_for("one", "ready")
+        supervised.wait_for("spare", "started", times=3)
+        assert is_running(one)
+        assert "director.ready" in supervised.stderr.read_text()
+    finally:
+        supervised.popen.terminate()
+    assert supervised.popen.wait(20) == 0
+    assert supervised.lines("one", "started") == [one]
+
+
 def test_a_reload_reaches_those_that_take_one_once_they_are_ready_for_it(directory: Path) -> None:
     supervised = Supervised(directory, "one", "slow", "two")
     for name, word in (("one", "ready"), ("two", "ready"), ("slow", "started")):
