@@ -233,8 +233,10 @@ async def test_while_nothing_can_be_written_events_wait_and_an_alarm_says_so(
     monkeypatch.setattr(keeping_module, "RETRY_S", 0.2)
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / FILE).mkdir()  # no file can be there
-    async with recording(server, tmp_path / "one") as one, process(server) as membership:
-        membership.publish(dead(0))
+    async with contextlib.AsyncExitStack() as stack:
+        membership = await stack.enter_async_context(process(server))
+        membership.publish(dead(0))  # before anybody listens: it is asked for
+        one = await stack.enter_async_context(recording(server, tmp_path / "one"))
         await one.until(lambda: one.state and one.state.problem, "an alarm")
         await until_found(one, [dead(0)])
         (tmp_path / "one" / FILE).rmdir()

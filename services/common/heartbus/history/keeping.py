@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -131,6 +131,16 @@ class Keeping:
         """
         unsure = [event_id for event_id in ids if event_id not in self._waiting]
         return await self.use(lambda: self._store.absent(unsure))
+
+    async def unremembered(self, ids: Sequence[str]) -> set[str]:
+        """Return which of these are not here; in memory, where the file cannot be read.
+
+        So answers have what processes know of themselves, whatever became of the disk.
+        """
+        try:
+            return await self.absent(ids)
+        except StoreError:
+            return set(ids) - self._waiting.keys() - {kept.id for kept in self._memory}
 
     async def missing(self) -> int:
         """Return how many events are named by others and not here.

@@ -126,7 +126,7 @@ class Recorder:
         due = self._chains.due(now_s=time.monotonic())
         if not due:
             return
-        absent = await self._keeping.absent(event_id for _sender, event_id in due)
+        absent = await self._keeping.unremembered([event_id for _sender, event_id in due])
         asked: set[Sender] = set()
         for sender, event_id in due:
             if event_id not in absent:
