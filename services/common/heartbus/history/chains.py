@@ -48,6 +48,11 @@ class Chains:
         if len(self._looks) < LOOKS_MAX:
             self._looks.setdefault((sender, event_id), _Look(now_s + GRACE_S))
 
+    @property
+    def senders(self) -> tuple[Sender, ...]:
+        """Every process that was heard of and has told an event."""
+        return tuple(self._named)
+
     def due(self, *, now_s: float) -> list[tuple[Sender, str]]:
         """Return the ids that should be there by now, with their senders."""
         return [key for key, look in self._looks.items() if look.look_s <= now_s]

@@ -77,6 +77,8 @@ class Keeping:
         self._lost = 0
         self._retry_s = float("-inf")
         self._damage: list[str] = []
+        self.refill = False
+        """The file has lost what processes may still remember: ask them all, then clear it."""
         self.problem: str | None = None
         self.facts = Facts()
         self.arrived = asyncio.Event()
@@ -268,7 +270,9 @@ class Keeping:
             self._log.error("history.damaged", problem=reason, then="peers fill it")
             self._failed(reason)
             self._restored(0)
+            self.refill = True
         if self.problem is not None and written:
             lost, self._lost, self.problem = self._lost, 0, None
+            self.refill = self.refill or lost > 0
             self._log.info("history.restored", lost=lost)
             self._restored(lost)

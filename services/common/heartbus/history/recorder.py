@@ -123,6 +123,10 @@ class Recorder:
     # --- what was missed -------------------------------------------------------------------------
 
     async def _ask_senders(self) -> None:
+        if self._keeping.refill:
+            self._keeping.refill = False
+            for sender in self._chains.senders:
+                await self._ask_sender(sender)
         due = self._chains.due(now_s=time.monotonic())
         if not due:
             return
