@@ -10,6 +10,17 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+
+async def arrived(client: Any) -> None:
+    """Return once the server has taken what a plain client of nats-py published or subscribed.
+
+    One flush is not enough: its ping is written at once and so overtakes what is pending, which
+    the client's flusher writes in the next turn of the loop. The second one's ping comes after it.
+    """
+    await client.flush()
+    await client.flush()
 
 
 def free_port() -> int:

@@ -27,7 +27,7 @@ from heartbus.events import (
     Standby,
     VipState,
 )
-from tests.common.nats import NatsServer
+from tests.common.nats import NatsServer, arrived
 
 pytestmark = pytest.mark.bus
 
@@ -101,7 +101,7 @@ async def test_a_plain_nats_client_reads_events_without_heartbus(server: NatsSer
     plain = await nats.connect(server.url)
     try:
         await plain.subscribe("realserver.down", cb=heard.put)
-        await plain.flush()
+        await arrived(plain)
         async with clients(server, "checker") as (checker,):
             event = RealServerDown(virtual_service="tcp:v:80", real_server="r:80", reason="refused")
             checker.bus.publish(event)
@@ -196,7 +196,7 @@ async def test_garbage_is_counted_and_ends_nothing(server: NatsServer) -> None:
             before = vip.bus.counters["undecodable"]
             for payload in (b"", b"\xc1", b"\x00" * 1000, msgpack.packb({"kind": "node.dead"})):
                 await plain.publish(DEAD.kind, payload)
-            await plain.flush()
+            await arrived(plain)
             await until_heard(membership, vip)
             assert vip.bus.counters["undecodable"] == before + 4
     finally:
@@ -209,7 +209,7 @@ async def test_a_repeated_message_is_dropped(server: NatsServer) -> None:
         async with clients(server, "membership", "vip") as (membership, vip):
             message = await until_heard(membership, vip)
             await plain.publish(DEAD.kind, codec.encode(message))
-            await plain.flush()
+            await arrived(plain)
             last = await until_heard(membership, vip)
             assert last.envelope.id != message.envelope.id
             assert vip.bus.counters["repeated"] >= 1
@@ -273,7 +273,7 @@ async def test_a_requester_cannot_make_us_speak_on_another_subject(server: NatsS
             forged: asyncio.Queue[Any] = asyncio.Queue()
             await plain.subscribe("group.granted", cb=forged.put)
             await plain.publish("command.a.vip.state", b"", reply="group.granted")
-            await plain.flush()
+            await arrived(plain)
             assert await membership.bus.request_state("a", "vip", timeout_s=5) is not None
             assert forged.empty()
             assert vip.bus.counters["bad-reply-subject"] == 1
