@@ -20,6 +20,8 @@ from typing import Final
 
 import pytest
 
+pytestmark = pytest.mark.cores
+
 HERE: Final = Path(__file__).parent
 UNPACKED: Final = HERE.parents[1] / "build" / "lab" / "root" / "usr" / "bin" / "spin"
 DEPTH_MAX: Final = 300_000

@@ -34,6 +34,7 @@ test_rows.py waits for it.
 """
 
 
+@pytest.mark.cores
 @pytest.mark.timeout(600)
 def test_every_invariant_holds_in_thousands_of_scenarios(
     capsys: pytest.CaptureFixture[str],
