@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pytest
 from heartbus.events import RecorderState
 from tests.lab.network import Host, Lab, Process, wait_until
 from tests.lab.pairs import NAMES, VIP, HeartbusPair
-from tests.system.fault import Fault
+from tests.system.fault import Fault, resume
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 
@@ -259,14 +259,7 @@ def backup(host: Host, copy: Path) -> None:
 
 
 def stop(pair: HeartbusPair, name: str) -> Callable[[], None]:
-    pids = pair.signal_all(name, signal.SIGSTOP, RECORDER)
-
-    def mend() -> None:
-        # The supervisor has killed it meanwhile, or it goes on.
-        for pid in pids:
-            subprocess.run(["kill", "-CONT", str(pid)], check=False, stderr=subprocess.DEVNULL)
-
-    return mend
+    return partial(resume, pair.signal_all(name, signal.SIGSTOP, RECORDER))
 
 
 def fill(pair: HeartbusPair, name: str) -> Callable[[], None]:
