@@ -195,12 +195,15 @@ class Acceptance:
         )
         after = client.attempts(since_s=since_s)
         begun = [a for a in after if a.started_s > since_s]
+        # Its machine runs and refuses at once what comes to the port of the stopped server. Late is
+        # another matter: the lab's only processor may be kept from the client for its second.
         failed = [f"{a.error} after {a.ended_s - a.started_s:.2f} s" for a in begun if not a.ok]
+        given = [a for a in begun if a.page == server.page or a.error not in {None, "timeout"}]
         self._finding(
             "a stopped web server's weight becomes 0 and it gets no more connections",
-            held=bool(begun) and all(a.ok and a.page != server.page for a in begun),
+            held=any(a.ok for a in begun) and not given,
             seen=f"weight 0 after {took_s:.1f} s; then {len(begun)} connections, "
-            f"{len(failed)} failed {', '.join(failed)}".rstrip(),
+            f"{len(given)} given to it, {len(failed)} failed {', '.join(failed)}".rstrip(),
         )
         self._say("the web server of rs2 is started again")
         server.start()
