@@ -15,8 +15,9 @@ from heartbus_membership.rules import (
     HANDED_OVER_S,
     PREFERRED_WAIT_S,
 )
-from tests.simulation.host import KERNEL_LATE_S
-from tests.simulation.setup import SCRIPT_S, SCRIPT_TIMEOUT_S, Setup
+from heartbus_simulator.host import KERNEL_LATE_S
+from heartbus_simulator.vip import SCRIPT_S
+from tests.simulation.setup import SCRIPT_TIMEOUT_S, Setup
 
 SLACK_S: Final = 0.05
 VIP_REPORT_S: Final = 1.25

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster import Cluster
-    from tests.simulation.host import Host
+    from heartbus_simulator.cluster import Cluster
+    from heartbus_simulator.host import Host
 
 
 @dataclass(slots=True)

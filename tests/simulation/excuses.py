@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 from heartbus_membership.claims import Phase
 from heartbus_membership.handover import HANDOVER_S
 from heartbus_membership.readiness import VIP_SILENCE_MARGIN_S
+from heartbus_simulator.faults import Kind
+from heartbus_simulator.host import KERNEL_LATE_S, Host
 from tests.simulation import bounds
 from tests.simulation.conditions import Conditions, Spell
-from tests.simulation.faults import Kind
-from tests.simulation.host import KERNEL_LATE_S, Host
-from tests.simulation.setup import SCRIPTED, Mode
+from tests.simulation.setup import SCRIPTED, Mode, setup_of
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster import Cluster
+    from heartbus_simulator.cluster import Cluster
 
 INFINITY: Final = float("inf")
 TICK_S: Final = 0.25
@@ -38,7 +38,8 @@ class Excuses:
     """
 
     def __init__(self, cluster: Cluster, conditions: Conditions) -> None:
-        self._cluster, self._setup, self._conditions = cluster, cluster.setup, conditions
+        self._cluster, self._conditions = cluster, conditions
+        self._setup = setup_of(cluster)
         self._hosts = tuple(cluster.hosts.values())
         self.epochs: dict[Claimed, int] = {}
         self.granted_s: dict[Claimed, float] = {}

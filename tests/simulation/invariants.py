@@ -14,15 +14,15 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from heartbus_membership.claims import Grant, Revoke
+from heartbus_simulator.faults import Kind
+from heartbus_simulator.host import Host
 from tests.simulation import bounds
 from tests.simulation.conditions import Conditions
 from tests.simulation.excuses import Excuses
-from tests.simulation.faults import Kind
-from tests.simulation.host import Host
-from tests.simulation.setup import GROUPS
+from tests.simulation.setup import GROUPS, setup_of
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster import Cluster
+    from heartbus_simulator.cluster import Cluster
 
 INFINITY: Final = float("inf")
 
@@ -35,8 +35,8 @@ class Invariants:
     """Watches one cluster; ``after_step`` looks at everything that time alone can break."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster, self._setup = cluster, cluster.setup
-        self._groups = GROUPS[: cluster.setup.groups]
+        self._cluster, self._setup = cluster, setup_of(cluster)
+        self._groups = GROUPS[: self._setup.groups]
         self.conditions = Conditions(cluster)
         self._excuses = Excuses(cluster, self.conditions)
         self._hosts = tuple(cluster.hosts.values())

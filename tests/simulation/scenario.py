@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from heartbus_simulator.cluster import Cluster
+from heartbus_simulator.faults import Fault, format_faults, parse_faults
 from tests.simulation import bounds
-from tests.simulation.cluster import Cluster
-from tests.simulation.faults import Fault, draw_faults, format_faults, parse_faults
+from tests.simulation.draw import draw_faults
 from tests.simulation.invariants import Invariants, ViolationError
 from tests.simulation.setup import GROUPS, Setup, draw_setup, parse_setup
 
@@ -62,7 +63,7 @@ def play(scenario: Scenario) -> Result:
     violation: str | None = None
     try:
         _inflict(cluster, scenario.faults)
-        _settle(cluster, invariants)
+        _settle(cluster, scenario.setup, invariants)
     except AssertionError as error:
         violation = f"{type(error).__name__} {error}"
     for fault in scenario.faults:
@@ -92,9 +93,9 @@ def _inflict(cluster: Cluster, faults: Sequence[Fault]) -> None:
             cluster.end(fault)
 
 
-def _settle(cluster: Cluster, invariants: Invariants) -> None:
+def _settle(cluster: Cluster, setup: Setup, invariants: Invariants) -> None:
     """All faults have ended: soon each group has one holder, and then nothing moves any more."""
-    timeline, setup = cluster.timeline, cluster.setup
+    timeline = cluster.timeline
     quiet_s = bounds.quiet_s(setup)
     end_s = timeline.now_s + bounds.somebody_s(setup) + quiet_s
     failed = invariants.failed

@@ -17,6 +17,9 @@ from heartbus.model import (
     Timers,
     VipSettings,
 )
+from heartbus_membership.claims import GroupRule
+from heartbus_simulator.cluster import Cluster
+from heartbus_simulator.plan import Pace
 
 DIRECTORS: Final = "abc"
 WITNESSES: Final = "wx"
@@ -25,7 +28,6 @@ SCRIPTED: Final = "web"
 """Of this group a script is a part."""
 
 SCRIPT_TIMEOUT_S: Final = 2.0
-SCRIPT_S: Final = 0.1
 
 
 class Mode(enum.StrEnum):
@@ -44,16 +46,6 @@ MODES_PLAYED: Final = (
     Mode.MAJORITY,
 )
 """The modes that seeds draw from, each as often as it stands here."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """Times that must fit one another; ``E <= G + D - 2K`` holds for each, as configured ones."""
-
-    timers: Timers
-    lease_s: float
-    grace_s: float
-    lifetime_s: int
 
 
 def _timers(keepalive_s: float, warntime_s: float, deadtime_s: float, initdead_s: float) -> Timers:
@@ -128,6 +120,24 @@ class Setup:
         )
 
     @property
+    def group_names(self) -> tuple[str, ...]:
+        """All names that heartbeats may speak of; more than there are groups here."""
+        return GROUPS
+
+    @property
+    def rules(self) -> list[GroupRule]:
+        """The groups as ownership sees them: each of their scripts may time out once."""
+        return [
+            GroupRule(
+                name=group.name,
+                preferred=group.preferred,
+                stop_s=SCRIPT_TIMEOUT_S * (len(group.resources) - len(group.addresses)),
+                may_overlap=len(group.resources) == len(group.addresses),
+            )
+            for group in self.resource_groups
+        ]
+
+    @property
     def tail_s(self) -> float:
         """How long an address may outlive its lease where takeover is strict."""
         return EXPIRY_TAIL_S if self.mode is Mode.PAIR_STRICT else 0.0
@@ -163,6 +173,12 @@ def parse_setup(text: str) -> Setup:
         failback="failback" in rest,
         bus="no-bus" not in rest,
     )
+
+
+def setup_of(cluster: Cluster) -> Setup:
+    """Return what a cluster of these tests plays."""
+    assert isinstance(cluster.setup, Setup)
+    return cluster.setup
 
 
 def draw_setup(chance: random.Random) -> Setup:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from tests.simulation.faults import Fault
+from heartbus_simulator.faults import Fault
 from tests.simulation.scenario import Scenario, violation_of
 from tests.simulation.setup import Setup
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from heartbus_simulator.cluster import GRANTS, REVOKES
+from heartbus_simulator.faults import STEPS, Kind, parse_faults
 from tests.simulation import campaign
-from tests.simulation.cluster import GRANTS, REVOKES
-from tests.simulation.faults import STEPS, Kind, parse_faults
 from tests.simulation.scenario import Scenario, from_seed, parse, play
 
 SEEDS = 3000

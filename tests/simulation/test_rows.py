@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 
 from heartbus_membership.readiness import HOLD_DOWN_S
+from heartbus_simulator.cluster import Cluster
+from heartbus_simulator.faults import Fault, Kind
 from tests.simulation import bounds
-from tests.simulation.cluster import Cluster
-from tests.simulation.faults import Fault, Kind
 from tests.simulation.invariants import Invariants
 from tests.simulation.setup import PACES, parse_setup
 

@@ -132,7 +132,7 @@ class MembershipService:
         self._ownership = Ownership(
             node=node,
             directors=tuple(d.name for d in cluster.directors),
-            groups=[_rule(g, cluster.vip.script_timeout_s) for g in cluster.groups],
+            groups=[group_rule(g, cluster.vip.script_timeout_s) for g in cluster.groups],
             failback=settings.failback is Failback.ON,
             timers=self._timers,
             lease_s=settings.lease_s,
@@ -547,7 +547,8 @@ class MembershipService:
             getattr(self._log, level)(event, why=key, similar=held_back, **fields)
 
 
-def _rule(group: ResourceGroup, script_timeout_s: float) -> GroupRule:
+def group_rule(group: ResourceGroup, script_timeout_s: float) -> GroupRule:
+    """Return a resource group as ownership sees it."""
     stop_s = group.stop_max_s(script_timeout_s)
     return GroupRule(
         name=group.name,

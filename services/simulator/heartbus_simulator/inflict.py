@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.faults import STEPS, Fault, Kind
-from tests.simulation.host import Host
+from heartbus_simulator.faults import STEPS, Fault, Kind
+from heartbus_simulator.host import Host
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster import Cluster
+    from heartbus_simulator.cluster import Cluster
 
 BUSY_SPACING_S: Final = (0.02, 0.6)
 SYNC_CHANCE: Final = 0.5

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from heartbus.events import VipState
-from tests.simulation.clock import Timeline
-from tests.simulation.faults import Fault, Kind
-from tests.simulation.host import Host
-from tests.simulation.network import Network
+from heartbus_simulator.clock import Timeline
+from heartbus_simulator.faults import Fault, Kind
+from heartbus_simulator.host import Host
+from heartbus_simulator.network import Network
 
 LOCAL_S: Final = 0.0005
 REMOTE_S: Final = 0.002

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from heartbus.events import HoldStatus, VipState
 from heartbus.model import AddressResource
+from heartbus_simulator.bus import STATE_PERIOD_S
+from heartbus_simulator.host import Host
 from heartbus_vip.actions import (
     AbortScript,
     Action,
@@ -27,14 +29,13 @@ from heartbus_vip.actions import (
 from heartbus_vip.holder import Holder
 from heartbus_vip.news import LeaseNews
 from heartbus_vip.resource import ScriptEnd, ScriptResult, Verb
-from tests.simulation.bus import STATE_PERIOD_S
-from tests.simulation.host import Host
-from tests.simulation.setup import SCRIPT_S, SCRIPT_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster import Cluster
+    from heartbus_simulator.cluster import Cluster
 
 REFUSED: Final = "no such device"
+SCRIPT_S: Final = 0.1
+"""What a call of a resource script takes."""
 
 
 class VipProcess:
@@ -202,7 +203,10 @@ class VipProcess:
             result = ScriptResult(end=ScriptEnd.EXITED, code=1)
         elif call.verb is Verb.STOP and self._host.stops_hang:
             self._cluster.counts["stop hung"] += 1
-            result, takes_s = ScriptResult(end=ScriptEnd.TIMED_OUT), SCRIPT_TIMEOUT_S
+            result, takes_s = (
+                ScriptResult(end=ScriptEnd.TIMED_OUT),
+                self._setup.vip.script_timeout_s,
+            )
 
         def finished() -> None:
             if not self.alive:

@@ -21,7 +21,6 @@ from heartbus_membership.beats import Beats
 from heartbus_membership.claims import (
     Effect,
     Grant,
-    GroupRule,
     PersistEpoch,
     PersistVote,
     Revoke,
@@ -44,17 +43,15 @@ from heartbus_membership.service import (
 from heartbus_membership.signing import Keyring
 from heartbus_membership.turn import Turn
 from heartbus_membership.wire import name_id
+from heartbus_simulator.bus import STATE_PERIOD_S
+from heartbus_simulator.host import DiedError, DiskFullError, Host
 from heartbus_vip.news import LeaseNews
-from tests.simulation.bus import STATE_PERIOD_S
-from tests.simulation.host import DiedError, DiskFullError, Host
-from tests.simulation.setup import GROUPS, SCRIPT_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster import Cluster
+    from heartbus_simulator.cluster import Cluster
 
 KEY: Final = AuthKey(id=1, method=AuthMethod.SHA256, secret=b"of the simulation")
 KEYRING: Final = Keyring(Authentication(signing_key=1, keys=(KEY,)))
-GROUP_IDS: Final = {name: name_id(name) for name in GROUPS}
 DIGEST: Final = bytes(8)
 
 
@@ -77,15 +74,7 @@ class MembershipProcess:
         self.ownership = Ownership(
             node=host.name,
             directors=setup.directors,
-            groups=[
-                GroupRule(
-                    name=group.name,
-                    preferred=group.preferred,
-                    stop_s=SCRIPT_TIMEOUT_S * (len(group.resources) - len(group.addresses)),
-                    may_overlap=len(group.resources) == len(group.addresses),
-                )
-                for group in setup.resource_groups
-            ],
+            groups=setup.rules,
             failback=setup.failback,
             timers=self._timers,
             lease_s=setup.times.lease_s,
@@ -102,7 +91,7 @@ class MembershipProcess:
             incarnation=self.incarnation,
             peers=self._peers,
             keyring=KEYRING,
-            groups_by_id={number: name for name, number in GROUP_IDS.items()},
+            groups_by_id={name_id(name): name for name in setup.group_names},
         )
         self.turn = Turn(
             detector=self.detector,
@@ -113,7 +102,7 @@ class MembershipProcess:
         self.beats = Beats(
             node=host.name,
             incarnation=self.incarnation,
-            groups=GROUPS,
+            groups=setup.group_names,
             timers=self._timers,
             keyring=KEYRING,
             ownership=self.ownership,

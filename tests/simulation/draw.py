@@ -1,53 +1,12 @@
-"""What goes wrong in a scenario: frozen values, drawn from a seed or read from their text form."""
+"""Draws what goes wrong in a scenario from a seed."""
 
 from __future__ import annotations
 
-import enum
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from heartbus_simulator.faults import STEPS, Fault, Kind
 from tests.simulation.setup import Setup
-
-
-class Kind(enum.StrEnum):
-    """A kind of fault. Targets: ``a`` a host, ``a>b`` a direction, ``a-b`` a pair, ``*`` all."""
-
-    LOSS = "loss"
-    DELAY = "delay"
-    REORDER = "reorder"
-    DUPLICATE = "duplicate"
-    LINK = "link"
-    ONE_WAY = "one-way"
-    CUT = "cut"
-    ISOLATE = "isolate"
-    PAUSE = "pause"
-    SUSPEND = "suspend"
-    BUSY = "busy"
-    CLOCK_STEP = "clock-step"
-    CRASH = "crash"
-    CRASH_AT = "crash-at"
-    DIE_AT = "die-at"
-    MEMBERSHIP_KILL = "membership-kill"
-    MEMBERSHIP_STOP = "membership-stop"
-    MEMBERSHIP_PAUSE = "membership-pause"
-    VIP_KILL = "vip-kill"
-    VIP_STOP = "vip-stop"
-    VIP_PAUSE = "vip-pause"
-    HANG = "hang"
-    BUS_DOWN = "bus-down"
-    BUS_OUT = "bus-out"
-    ROUTE_CUT = "route-cut"
-    DISK_FULL = "disk-full"
-    DISK_LOST = "disk-lost"
-    DISK_STALE = "disk-stale"
-    START_FAILS = "start-fails"
-    STOP_HANGS = "stop-hangs"
-
-
-STEPS: Final = ("persist", "grant", "revoke", "write", "send")
-"""Where CRASH_AT (the host) and DIE_AT (membership) end it; ``amount`` is an index."""
 
 _DIRECTED: Final = frozenset({Kind.ONE_WAY, Kind.DELAY, Kind.REORDER})
 _PAIRS: Final = frozenset({Kind.CUT, Kind.ROUTE_CUT})
@@ -74,42 +33,15 @@ _NETWORK: Final = frozenset(
         Kind.ISOLATE,
     }
 )
+_OF_OPERATORS: Final = frozenset({Kind.LINK_ONE_WAY})
+"""Kinds that seeds leave out: what ONE_WAY and LINK do is worse."""
+
 _BUS: Final = frozenset({Kind.BUS_DOWN, Kind.BUS_OUT, Kind.ROUTE_CUT})
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault; ``amount`` is a rate, a time in seconds or an index, as its kind has it."""
-
-    kind: Kind
-    target: str
-    begin_s: float
-    end_s: float
-    amount: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.target} {self.begin_s:g}-{self.end_s:g} {self.amount:g}"
-
-
-def parse_faults(text: str) -> tuple[Fault, ...]:
-    """Return the faults of a text, one on each line."""
-    return tuple(_parse(line) for line in text.strip().splitlines() if line.strip())
-
-
-def _parse(line: str) -> Fault:
-    kind, target, when, amount = line.split()
-    begin, _, end = when.partition("-")
-    return Fault(Kind(kind), target, float(begin), float(end), float(amount))
-
-
-def format_faults(faults: Iterable[Fault]) -> str:
-    """Return the text form."""
-    return "\n".join(str(fault) for fault in faults)
 
 
 def draw_faults(setup: Setup, chance: random.Random) -> tuple[Fault, ...]:
     """Return at least five faults, in the order in which they begin; many overlap."""
-    kinds = [k for k in Kind if setup.bus or k not in _BUS]
+    kinds = [k for k in Kind if k not in _OF_OPERATORS and (setup.bus or k not in _BUS)]
     kinds += [k for k in kinds if k in _NETWORK]  # twice as often: most of what is bad is there
     faults: list[Fault] = []
     begin_s = round(chance.uniform(0.2, 5.0), 2)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 from heartbus.events import Lease, VipState
 from heartbus_membership.claims import StandingLease, Vote
 from heartbus_membership.leases import as_standing
+from heartbus_simulator.clock import HostClock, Timeline
 from heartbus_vip.news import LeaseNews
-from tests.simulation.clock import HostClock, Timeline
 
 if TYPE_CHECKING:
-    from tests.simulation.process import MembershipProcess
-    from tests.simulation.vip import VipProcess
+    from heartbus_simulator.process import MembershipProcess
+    from heartbus_simulator.vip import VipProcess
 
 SOCKET_DATAGRAMS_MAX: Final = 256
 """What waits in the socket of a process that does not read; the kernel drops what comes later."""
@@ -74,11 +74,11 @@ class Disk:
         self.epochs = {**self.epochs, group: epoch}
 
     def lose_unsynced(self) -> None:
-        """The power went before the last writes reached the platter."""
+        """Forget the last writes: the power went before they reached the platter."""
         self.epochs = dict(self.synced)
 
     def lose_all(self) -> None:
-        """The file is gone."""
+        """Forget everything: the file is gone."""
         self.incarnation, self.epochs, self.synced = 0, {}, {}
         self.votes = None
 
@@ -115,7 +115,7 @@ class Leases:
         return self._content
 
     def clear(self) -> None:
-        """A boot empties the runtime directory."""
+        """Empty the runtime directory, as a boot does."""
         self._content, self._releasing = None, ()
         self._disk.votes = None  # they may not have reached the disk
 
@@ -223,16 +223,16 @@ class Host:
             self.membership.wake()
 
     def bus_changed(self) -> None:
-        """The connection of our services came or went."""
+        """Let membership see that the connection of our services came or went."""
         if self.membership is not None and self.membership_runs:
             self.membership.wake()
 
     def membership_hears_vip(self, state: VipState) -> None:
-        """A snapshot of the own vip arrives."""
+        """Let a snapshot of the own vip arrive."""
         self._post(lambda process: process.vip_reported(state))
 
     def membership_sees(self, peer: str) -> None:
-        """A sign of life of a peer arrives over the bus."""
+        """Let a sign of life of a peer arrive over the bus."""
         self._post(lambda process: process.bus_evidence(peer))
 
     def _post(self, deliver: Callable[[MembershipProcess], None]) -> None:
@@ -257,7 +257,7 @@ class Host:
         return waiting
 
     def forget_process(self) -> None:
-        """The sockets of a dead membership are gone with it."""
+        """Close the sockets of a dead membership."""
         self.membership = None
         self.datagrams.clear()
         self._inbox.clear()

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from tests.simulation.clock import Timeline
-from tests.simulation.faults import Fault, Kind
+from heartbus_simulator.clock import Timeline
+from heartbus_simulator.faults import Fault, Kind
 
 HOP_S: Final = (0.0002, 0.001)
 """The least and the most that a datagram takes where nothing is wrong."""
@@ -34,6 +34,7 @@ class Network:
         self._jitter_s: dict[Direction, float] = {}
         self._down: frozenset[str] = frozenset()
         self._cuts: set[Direction] = set()
+        self._link_cuts: dict[Direction, set[str]] = {}
         self._clean = True
         self._stale_until_s: dict[Direction, float] = {}
         self.lost = self.repeated = self.delayed = 0
@@ -41,7 +42,7 @@ class Network:
     def set_faults(self, active: Iterable[Fault]) -> None:
         """Take over which faults there are now."""
         self._loss = self._repeats = 0.0
-        self._delay_s, self._jitter_s, self._cuts = {}, {}, set()
+        self._delay_s, self._jitter_s, self._cuts, self._link_cuts = {}, {}, set(), {}
         down: set[str] = set()
         for fault in active:
             match fault.kind:
@@ -50,7 +51,10 @@ class Network:
                 case Kind.DUPLICATE:
                     self._repeats = max(self._repeats, fault.amount)
                 case Kind.LINK:
-                    down.add(self._links[int(fault.amount) % len(self._links)])
+                    down.add(self._link(fault))
+                case Kind.LINK_ONE_WAY:
+                    way = _direction(fault.target, ">")
+                    self._link_cuts.setdefault(way, set()).add(self._link(fault))
                 case Kind.DELAY:
                     way = _direction(fault.target, ">")
                     self._delay_s[way] = max(fault.amount, self._delay_s.get(way, 0.0))
@@ -68,7 +72,7 @@ class Network:
                 case _:
                     pass
         self._down = frozenset(down)
-        ways = self._cuts or self._delay_s or self._jitter_s
+        ways = self._cuts or self._link_cuts or self._delay_s or self._jitter_s
         self._clean = not (self._loss or self._repeats or down or ways)
 
     # --- what is so ------------------------------------------------------------------------------
@@ -79,7 +83,8 @@ class Network:
 
     def is_silent(self, one: str, other: str) -> bool:
         """Whether no heartbeat passes in this direction."""
-        return (one, other) in self._cuts or len(self._down) == len(self._links)
+        silent = self._down | self._link_cuts.get((one, other), set())
+        return (one, other) in self._cuts or len(silent) == len(self._links)
 
     @property
     def loses(self) -> bool:
@@ -94,6 +99,9 @@ class Network:
     def stale_until_s(self, one: str, other: str) -> float:
         """Until when something old is on its way in this direction."""
         return self._stale_until_s.get((one, other), 0.0)
+
+    def _link(self, fault: Fault) -> str:
+        return self._links[int(fault.amount) % len(self._links)]
 
     # --- what it does ----------------------------------------------------------------------------
 
@@ -110,7 +118,8 @@ class Network:
         if not self._clean:
             way = (sender, receiver)
             lost = self._loss > 0 and self._chance.random() < self._loss
-            if way in self._cuts or link in self._down or lost:
+            cut = way in self._cuts or link in self._link_cuts.get(way, ())
+            if cut or link in self._down or lost:
                 self.lost += 1
                 return
             slow_s = self._delay_s.get(way, 0.0)

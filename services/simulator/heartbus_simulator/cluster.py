@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from heartbus_membership.claims import Grant, Revoke
-from tests.simulation.bus import Bus
-from tests.simulation.clock import HostClock, Timeline
-from tests.simulation.faults import Fault
-from tests.simulation.host import DiskFullError, Host
-from tests.simulation.inflict import Inflictor
-from tests.simulation.network import Network
-from tests.simulation.process import MembershipProcess
-from tests.simulation.setup import Setup
-from tests.simulation.vip import VipProcess
+from heartbus_simulator.bus import Bus
+from heartbus_simulator.clock import HostClock, Timeline
+from heartbus_simulator.faults import Fault
+from heartbus_simulator.host import DiskFullError, Host
+from heartbus_simulator.inflict import Inflictor
+from heartbus_simulator.network import Network
+from heartbus_simulator.plan import Plan
+from heartbus_simulator.process import MembershipProcess
+from heartbus_simulator.vip import VipProcess
 
 DRIFT_MAX: Final = 1e-3
 STORY_LINES: Final = 60
@@ -54,22 +54,22 @@ class Watcher(Protocol):
         """Something broke or was mended."""
 
     def granted(self, host: Host, effect: Grant) -> None:
-        """A membership granted a group."""
+        """Take in that a membership granted a group."""
 
     def revoked(self, host: Host, effect: Revoke) -> None:
-        """A membership withdrew a grant."""
+        """Take in that a membership withdrew a grant."""
 
     def left(self, host: Host) -> None:
-        """A membership says that it leaves."""
+        """Take in that a membership says that it leaves."""
 
     def forgot(self, host: Host) -> None:
-        """The disk of a host went back, or lost everything."""
+        """Take in that the disk of a host went back, or lost everything."""
 
 
 class Cluster:
     """Hosts on one virtual time. ``counts``: what happened how often; ``story``: the last lines."""
 
-    def __init__(self, setup: Setup, *, seed: str) -> None:
+    def __init__(self, setup: Plan, *, seed: str) -> None:
         self.setup = setup
         self.timeline = Timeline()
         self.counts: Counter[str] = Counter()
@@ -159,7 +159,7 @@ class Cluster:
             host.vip.turn()
 
     def exited(self, host: Host) -> None:
-        """A process of this host ended as asked; it may be wanted again by now."""
+        """Start a process of this host again that ended as asked; it may be wanted again by now."""
         self.conditions_changed()
         self.timeline.after(RESTART_S, self._starter(host))
 
