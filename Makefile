@@ -2,7 +2,7 @@ PYTHON := .venv/bin/python
 BENCHMARKS := $(filter-out __init__,$(basename $(notdir $(wildcard tests/benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint simulate handover demo deb bench clean
+.PHONY: help setup test lint simulate handover demo docs deb bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,9 @@ handover: setup  ## standby and takeover back and forth under traffic, MOVES=100
 
 demo: setup  ## the classic cluster, live, with failovers; TIMERS=classic|lan|fast, ARGS="…"
 	@$(PYTHON) -m tests.lab.run -- $(PYTHON) -m tests.lab.demo $(if $(TIMERS),--timers $(TIMERS)) $(ARGS)
+
+docs: setup  ## write the generated pages anew: docs/asyncapi.yaml and those beside it
+	@$(PYTHON) -m tests.docs
 
 deb: setup  ## a Debian package with all it needs: build/deb/heartbus_VERSION_ARCH.deb
 	@deploy/debian/build.sh

@@ -61,6 +61,8 @@ needs modprobe kmod "loads ip_vs and the network devices of the lab"
 needs ipvsadm ipvsadm "the tests read the kernel's table with a program that is not ours"
 needs debootstrap debootstrap "the Debian package is installed into a system that has nothing else"
 needs gcc "gcc libc6-dev" "spin, the model checker, preprocesses with it and writes a C program"
+needs node nodejs "an observer of the bus that is written in another language is tested"
+needs npm npm "fetches the NATS and msgpack packages of that observer"
 if ! [ -e /proc/net/ip_vs ] && ! modprobe -n -q ip_vs 2>/dev/null; then
     needs linux.uml user-mode-linux "this kernel has no ip_vs, User-Mode Linux brings one that has"
 fi
@@ -102,6 +104,19 @@ if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
     say "installing heartbus and its development tools into .venv: pyproject.toml or constraints.txt is new"
     .venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' ||
         fail "pip could not install; see its messages above"
+    echo "$wanted" >$stamp
+fi
+
+# --- Node packages: an observer of the bus, as a user would write it --------------------------------
+
+wanted="$(cat tests/observer/package.json tests/observer/package-lock.json | cksum)"
+stamp=build/observer/setup-stamp
+if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
+    say "fetching with npm into build/observer what tests/observer/package-lock.json pins"
+    mkdir -p build/observer
+    cp tests/observer/package.json tests/observer/package-lock.json build/observer/
+    (cd build/observer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+        fail "npm could not install; see its messages above"
     echo "$wanted" >$stamp
 fi
 
