@@ -29,6 +29,11 @@ COMMANDS: Final = {
         "realserver",
         "Make this machine a real server behind gate or ipip.",
     ),
+    "simulate": (
+        "heartbus_simulator.simulate_command",
+        "simulate",
+        "Say what would happen if …",
+    ),
     "standby": ("heartbus.cli.move", "standby", "Give a director's groups to the others."),
     "status": ("heartbus.cli.status", "status", "Show directors, VIP owners and real servers."),
     "takeover": ("heartbus.cli.move", "takeover", "Make a director take groups over."),
