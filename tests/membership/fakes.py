@@ -29,6 +29,7 @@ from heartbus_membership import leases as files
 from heartbus_membership.links import Links, Received
 from heartbus_membership.service import MembershipService
 from heartbus_membership.snapshot import LinkCondition
+from tests.common.virtual_time import VirtualLoop
 
 GROUP = "192.0.2.1/24"
 KEYS = Authentication(
@@ -248,6 +249,7 @@ class Bench:
             state_file=state_file,
             vote_file=files.VoteFile(directory, boot_id="boot"),
             log=log.logger(node=name),
+            clock=loop.time,
         )
         stopping = asyncio.Event()
         report = vip.state
@@ -276,8 +278,10 @@ async def bench(directory: Path) -> AsyncIterator[Bench]:
         await made.close()
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = 2.0) -> float:
+async def until(condition: Callable[[], bool], *, within_s: float | None = None) -> float:
     """Wait for a condition; return the seconds it took.
+
+    By default 2 s of virtual time, or 30 of real time, which a busy machine may need for children.
 
     Raises:
         TimeoutError: it did not become true.
@@ -285,6 +289,8 @@ async def until(condition: Callable[[], bool], *, within_s: float = 2.0) -> floa
     """
     loop = asyncio.get_running_loop()
     start_s = loop.time()
+    if within_s is None:
+        within_s = 2.0 if isinstance(loop, VirtualLoop) else 30.0
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  # any condition, of any code under test
             await asyncio.sleep(0.001)

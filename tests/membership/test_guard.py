@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import itertools
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,9 +18,14 @@ from heartbus_membership import clients as adapter
 from heartbus_membership import service as shell
 from heartbus_membership.guard import Guard
 from heartbus_membership.watchdog import WatchdogDevice, WatchdogError
+from tests.common.virtual_time import VirtualLoop
 from tests.membership.fakes import Bench, RunningDirector, bench, cluster_of, until
 
 DEVICE = "/dev/watchdog"
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 @dataclass(slots=True)
@@ -43,7 +47,7 @@ class FakeDevice:
     def feed(self) -> None:
         if self.problem is not None:
             raise WatchdogError(self.problem)
-        self.feeds.append(time.monotonic())
+        self.feeds.append(now_s())
 
     def close(self, *, disarm: bool) -> None:
         self.closed.append(disarm)
@@ -94,8 +98,10 @@ async def test_it_is_opened_by_the_first_turn_and_fed_by_later_ones(
 async def test_a_loop_that_hangs_does_not_feed(table: Bench, device: FakeDevice) -> None:
     start(table)
     await until(lambda: len(device.feeds) == 1)
-    hung_s = time.monotonic()
-    time.sleep(1.0)  # noqa: ASYNC251  # this is the defect under test
+    hung_s = now_s()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.hang(1.0)  # this is the defect under test
     await until(lambda: len(device.feeds) >= 2)
     assert not [at for at in device.feeds if hung_s < at < hung_s + 1.0]
 
@@ -110,7 +116,7 @@ async def test_a_turn_that_fails_ends_membership_and_leaves_the_watchdog_armed(
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(director.service._ownership, "tick", fails)
-    failed_s = time.monotonic()
+    failed_s = now_s()
     await asyncio.wait([director.task], timeout=2)
     assert isinstance(director.task.exception(), ExceptionGroup)
     table.directors.remove(director)
@@ -127,7 +133,7 @@ async def test_a_clean_stop_disarms_it_and_feeds_no_more(table: Bench, device: F
     assert shown is not None
     assert not shown.armed
     fed = len(device.feeds)
-    director.service._turn(due_s=time.monotonic())
+    director.service._turn(due_s=now_s())
     assert (len(device.feeds), len(device.opened)) == (fed, 1)
 
 
@@ -151,6 +157,7 @@ async def test_without_the_device_everything_else_works_and_the_snapshot_says_wh
     assert device.closed == [False]
 
 
+@pytest.mark.real_time
 async def test_clients_start_with_membership_and_a_slow_end_of_theirs_resets_nobody(
     table: Bench, device: FakeDevice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -162,9 +169,9 @@ async def test_clients_start_with_membership_and_a_slow_end_of_theirs_resets_nob
     )
     director = start(table, clients=(client,))
     await until(
-        lambda: director.service.snapshot().clients[0].status is ClientStatus.RUNNING, within_s=5
+        lambda: director.service.snapshot().clients[0].status is ClientStatus.RUNNING,
     )
-    await until(lambda: deaf.exists(), within_s=5)
+    await until(lambda: deaf.exists())
     director.stopping.set()
     await until(lambda: device.closed == [True])
     assert director.service.snapshot().clients[0].status is ClientStatus.RUNNING
@@ -172,6 +179,7 @@ async def test_clients_start_with_membership_and_a_slow_end_of_theirs_resets_nob
     assert director.service.snapshot().clients[0].status is ClientStatus.STOPPED
 
 
+@pytest.mark.real_time
 async def test_a_director_that_is_heard_or_leaves_needs_no_fence_any_more(
     table: Bench, tmp_path: Path
 ) -> None:
@@ -187,11 +195,11 @@ async def test_a_director_that_is_heard_or_leaves_needs_no_fence_any_more(
     await second.kill()
     await until(lambda: str(first.service.snapshot().directors[1].status) == "dead")
     guard.fence_wanted("b", cause=None)
-    await until(lambda: guard.fences.is_fenced("b"), within_s=5)
+    await until(lambda: guard.fences.is_fenced("b"))
     second = table.start("b", cluster)
     await until(lambda: not guard.fences.is_fenced("b"))
     guard.fence_wanted("b", cause=None)
-    await until(lambda: guard.fences.is_fenced("b"), within_s=5)
+    await until(lambda: guard.fences.is_fenced("b"))
     second.vip.hold(second.vip.state.groups[0].status, 0)
     await second.stop()
     await until(lambda: not guard.fences.is_fenced("b"))

@@ -91,16 +91,15 @@ async def test_heartbeats_leave_on_every_keepalive_and_none_is_passed_over(table
     alone.links.plugged = False  # not even its own broadcast wakes it up
     before = len(alone.links.sent)
     await asyncio.sleep(20 * timers.keepalive_s)
-    assert 17 <= len(alone.links.sent) - before <= 21
+    assert 20 <= len(alone.links.sent) - before <= 21
 
 
 async def test_death_is_taken_over_and_the_grant_names_its_cause(table: Bench) -> None:
     first, second = await pair(table)
     first.vip.bus.disconnect()  # the whole host is gone
     await first.kill()
-    # Later on a machine that lags: it doubts itself. How fast it can be is for the benchmark.
-    took_s = await until(lambda: holds(second), within_s=5.0)
-    assert took_s > FAST.deadtime_s * 0.5
+    took_s = await until(lambda: holds(second))
+    assert FAST.deadtime_s - FAST.keepalive_s < took_s < FAST.deadtime_s + FAST.keepalive_s
     dead = next(m for m in table.hub.messages if isinstance(m.body, NodeDead))
     granted = [m for m in table.hub.messages if isinstance(m.body, GroupGranted)][-1]
     assert granted.envelope.cause == dead.envelope.id
@@ -272,7 +271,7 @@ async def test_one_heartbeat_a_keepalive_in_steady_state(table: Bench) -> None:
     first, _ = await pair(table)
     before = len(first.links.sent)
     await asyncio.sleep(20 * FAST.keepalive_s)
-    assert 10 <= len(first.links.sent) - before <= 21
+    assert 20 <= len(first.links.sent) - before <= 21
 
 
 async def test_leaving_is_said_three_times_and_claims_nothing(table: Bench) -> None:

@@ -94,6 +94,7 @@ async def killed(table: Bench, fence: Fence) -> RunningDirector:
     return second
 
 
+@pytest.mark.real_time
 async def test_a_dead_director_is_fenced_before_what_it_held_is_taken(
     table: Bench, tmp_path: Path, fence: Callable[[str], Fence]
 ) -> None:
@@ -103,11 +104,12 @@ async def test_a_dead_director_is_fenced_before_what_it_held_is_taken(
     await asyncio.sleep(5 * FAST.deadtime_s)  # long enough to take over, were it allowed
     assert not holds(second)
     gate.touch()
-    await until(lambda: holds(second), within_s=5.0)
+    await until(lambda: holds(second))
     kinds = [type(e) for e in second.bus.published if isinstance(e, NodeFenced | GroupGranted)]
     assert kinds == [NodeFenced, GroupGranted]
 
 
+@pytest.mark.real_time
 async def test_a_fence_that_fails_forbids_the_takeover_until_one_succeeds(
     table: Bench,
     tmp_path: Path,
@@ -118,12 +120,12 @@ async def test_a_fence_that_fails_forbids_the_takeover_until_one_succeeds(
     monkeypatch.setattr(fence_policy, "RETRY_MAX_S", 0.05)
     second = await killed(table, fence(f"test -e {tmp_path}/repaired"))
     calls = tmp_path / "fenced"
-    await until(lambda: calls.exists() and len(calls.read_text().split()) >= 4, within_s=10.0)
+    await until(lambda: calls.exists() and len(calls.read_text().split()) >= 4)
     assert not holds(second)
     assert said(second, NodeUnfenced) >= 3
     assert said(second, GroupGranted) == 0
     (tmp_path / "repaired").touch()
-    await until(lambda: holds(second), within_s=5.0)
+    await until(lambda: holds(second))
     assert said(second, NodeFenced) == 1
 
 
