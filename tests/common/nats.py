@@ -31,11 +31,15 @@ def free_port() -> int:
 
 
 class NatsServer:
-    """One server; ``start`` returns when it accepts connections."""
+    """One server; ``start`` returns when it accepts connections.
 
-    def __init__(self, directory: Path) -> None:
+    ``config``: a configuration file, whose port is overridden.
+    """
+
+    def __init__(self, directory: Path, *, config: Path | None = None) -> None:
         self.port = free_port()
         self._directory = directory
+        self._words = [] if config is None else ["-c", str(config)]
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,10 +60,12 @@ class NatsServer:
 
     def start(self) -> None:
         program = Path(sys.executable).with_name("nats-server")
-        log = (self._directory / "nats.log").open("ab")
+        log = self.log.open("ab")
         with log:
             self._popen = subprocess.Popen(
-                [str(program), "-a", "127.0.0.1", "-p", str(self.port)], stdout=log, stderr=log
+                [str(program), *self._words, "-a", "127.0.0.1", "-p", str(self.port)],
+                stdout=log,
+                stderr=log,
             )
         deadline_s = time.monotonic() + 10
         while True:
@@ -67,8 +73,25 @@ class NatsServer:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             if self._popen.poll() is not None or time.monotonic() > deadline_s:
-                raise RuntimeError((self._directory / "nats.log").read_text())
+                raise RuntimeError(self.said())
             time.sleep(0.01)  # polling for a listener; bounded by the deadline above
+
+    @property
+    def log(self) -> Path:
+        return self._directory / "nats.log"
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def reload(self) -> None:
+        """Read the configuration anew; returns when that is done."""
+        before = self.said().count("Reloaded server configuration")
+        self._signal(signal.SIGHUP)
+        deadline_s = time.monotonic() + 10
+        while self.said().count("Reloaded server configuration") == before:
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(self.said())
+            time.sleep(0.01)  # polling its log; bounded by the deadline above
 
     def kill(self) -> None:
         if self._popen is not None:

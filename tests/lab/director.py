@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from heartbus import log
+from heartbus.bus_keys import KEYS_DIRECTORY
 from heartbus.runner import known_node, load_config, name_process
 from heartbus.up import nats_server
 from heartbus.up.director import (
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for option in ("--config", "--node", "--runtime-dir", "--state-dir"):
         parser.add_argument(option, required=True)
+    parser.add_argument("--bus-keys", type=Path, default=KEYS_DIRECTORY)
     options = parser.parse_args(argv)
     log.configure(level="info")
     name_process("heartbus-up")
@@ -44,13 +46,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     for directory in (options.runtime_dir, options.state_dir):
         Path(directory).mkdir(parents=True, exist_ok=True)
     conf = Path(options.runtime_dir) / "nats-server.conf"
-    configuration = Configuration(loaded, path=options.config, timers=None, node=node, server=conf)
+    configuration = Configuration(
+        loaded,
+        path=options.config,
+        timers=None,
+        node=node,
+        server=conf,
+        bus_keys=options.bus_keys,
+    )
     configuration.write_server()
     arguments = [
         f"--config={options.config}",
         f"--node={node}",
         f"--runtime-dir={options.runtime_dir}",
         f"--state-dir={options.state_dir}",
+        f"--bus-keys={options.bus_keys}",
     ]
     server = exec_body([str(nats_server.find_program()), "-c", str(conf)])
     is_witness = any(node == witness.name for witness in cluster.witnesses)

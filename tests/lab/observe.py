@@ -10,10 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from heartbus.bus import Inbox, NatsBus
+from heartbus.bus_keys import Key
 from heartbus.events import (
     CheckerState,
     Event,
@@ -40,8 +42,12 @@ class Observer:
     ``events`` grows in the order of arrival; ``view`` holds the newest snapshots.
     """
 
-    def __init__(self, host: Host, *, url: str = "nats://127.0.0.1:4222") -> None:
+    def __init__(
+        self, host: Host, *, url: str = "nats://127.0.0.1:4222", keys: Path | None = None
+    ) -> None:
+        """``keys``: the directory with the keys of this host's bus, if it has any."""
         self._host = host
+        self._key = Key(keys, "observer") if keys is not None else None
         self._url = url
         self.view = ClusterView()
         self.events: deque[Message] = deque(maxlen=MESSAGES_MAX)
@@ -137,7 +143,13 @@ class Observer:
         self._task = asyncio.current_task()
         inbox = Inbox()
         name = f"observer-{os.getpid()}-{next(_numbers)}"
-        bus = NatsBus(url=self._url, node="observer", service=name, incarnation=time.time_ns())
+        bus = NatsBus(
+            url=self._url,
+            node="observer",
+            service=name,
+            incarnation=time.time_ns(),
+            key=self._key,
+        )
         bus.subscribe(all_subjects(states=True), inbox)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(bus.run())

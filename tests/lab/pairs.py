@@ -12,7 +12,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from heartbus.bus_keys import KEYS_VARIABLE
 from heartbus.events import DirectorStatus, HoldStatus, MembershipState, VipState
 from heartbus.model import TIMER_PROFILES, Timers
 from tests.lab import peers
@@ -29,6 +32,7 @@ from tests.lab.network import Host, Lab, Link, Process, wait_until
 from tests.lab.observe import Observer
 from tests.lab.witness import Witness
 
+HEARTBUS: Final = Path(sys.prefix) / "bin" / "heartbus"
 VIP: Final = "192.0.2.100"
 NAMES: Final = ("one", "two")
 VOTER: Final = "three"
@@ -223,8 +227,11 @@ class HeartbusPair(Pair):
         own_cable: bool = False,
         voter: bool = False,
         also: Sequence[str] = (),
+        secured: bool = False,
     ) -> None:
-        """``also``: resources beside the VIP, in the same group.
+        """``secured``: their buses have keys, and certificates between them.
+
+        ``also``: resources beside the VIP, in the same group.
 
         ``timers`` None: those of a configuration that says nothing about them.
 
@@ -254,14 +261,38 @@ class HeartbusPair(Pair):
             self.hosts[VOTER] = lab.host(f"{label}-{VOTER}", hostname=VOTER)
             self.links[VOTER] = lab.attach(self.hosts[VOTER], self.lan, "eth0", "192.0.2.3/24")
         self.configs = {name: lab.directory / f"{label}-{name}.toml" for name in self.hosts}
-        self.observers = {name: Observer(host) for name, host in self.hosts.items()}
+        self.keys = {n: host.directory / "bus" for n, host in self.hosts.items() if secured}
+        self.observers = {
+            name: Observer(host, keys=self.keys.get(name)) for name, host in self.hosts.items()
+        }
 
     def _prepare(self, stack: contextlib.ExitStack) -> None:
         for config in self.configs.values():
             config.touch(mode=0o600)
             config.write_text(self._text)
+        if self.keys:
+            self._make_keys()
         for observer in self.observers.values():
             stack.enter_context(observer)
+
+    def _make_keys(self) -> None:
+        """As operations.md has it: the CA on the first director, keys on each."""
+        first = self.keys[NAMES[0]]
+        for name, keys in self.keys.items():
+            ca = ["--ca"] if name == NAMES[0] else []
+            if name != NAMES[0]:
+                shutil.copytree(first / "for" / name / "route", keys / "route")
+            self.heartbus(
+                name, "bus", "init", f"--config={self.configs[name]}", f"--node={name}", *ca
+            )
+
+    def heartbus(
+        self, name: str, *words: str | Path, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command on a director, with the keys of its bus."""
+        keys = self.keys.get(name)
+        secured = [] if keys is None else ["env", f"{KEYS_VARIABLE}={keys}"]
+        return self.hosts[name].run([*secured, HEARTBUS, *words], check=check, timeout_s=120)
 
     def _start_both(self) -> None:
         for name in self.hosts:  # together: one alone waits for the others for initdead
@@ -282,6 +313,7 @@ class HeartbusPair(Pair):
                 f"--node={name}",
                 f"--runtime-dir={host.directory / 'run'}",
                 f"--state-dir={host.directory / 'state'}",
+                *([f"--bus-keys={self.keys[name]}"] if self.keys else []),
             ],
             environment=self._environment,
         )

@@ -15,7 +15,7 @@ import pytest
 
 from heartbus.config import load
 from heartbus.runner import EXIT_CONFIG, EXIT_MACHINE, MachineError
-from heartbus.up import nats_server
+from heartbus.up import nats_config, nats_server
 from heartbus_membership.leases import STATE_FILE
 from tests.lab import addresses
 from tests.lab.kernel import CHECKOUT
@@ -228,7 +228,7 @@ def test_the_generated_configuration_is_one_that_nats_server_accepts(
 ) -> None:
     conf = tmp_path / "nats-server.conf"
     cluster = load(str(classic)).cluster
-    conf.write_text(nats_server.configuration(cluster, NODE))
+    conf.write_text(nats_config.configuration(cluster, NODE))
     program = nats_server.find_program()
     done = subprocess.run([program, "-c", conf, "-t"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

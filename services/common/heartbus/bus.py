@@ -1,4 +1,4 @@
-"""The bus as services see it, and its NATS client; the only module that imports nats.
+"""The bus as services see it, over one connection to the nats-server of this host.
 
 Losing the bus is normal: ``publish`` never waits and never raises, a lost connection is
 replaced for ever, and its owner is told. nats-py can stay connected yet deaf after an exception in
@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from heartbus import codec, subjects
+from heartbus.bus_keys import Key, KeyFileError, for_people, keys_directory
 from heartbus.bus_protocol import Bus as Bus
 from heartbus.bus_protocol import ConnectionCallback as ConnectionCallback
 from heartbus.bus_protocol import EnvelopeCallback as EnvelopeCallback
 from heartbus.bus_protocol import StateSource as StateSource
-from heartbus.commands import CommandDesk, CommandHandler, refused, verb
+from heartbus.bus_requests import Requests
+from heartbus.commands import CommandDesk, CommandHandler, verb
 from heartbus.events import (
     ANSWER_CLASSES,
     Answer,
@@ -31,26 +31,23 @@ from heartbus.events import (
     CommandOutcome,
     Event,
     Message,
-    NoAnswer,
     Query,
 )
 from heartbus.freshness import Freshness, FreshnessFilter
 from heartbus.inbox import INBOX_MESSAGES_MAX as INBOX_MESSAGES_MAX
 from heartbus.inbox import Inbox as Inbox
 from heartbus.log import RateLimit, logger
+from heartbus.nats_client import (
+    RECONNECT_WAIT_S,
+    Connection,
+    MessageCallback,
+    NatsError,
+    problem_reaching,
+)
 from heartbus.observer import PERIODIC_KINDS
 from heartbus.queries import QueryDesk, QueryHandler
+from heartbus.rights import STATE_VERB, Role, distrust
 from heartbus.speaker import Speaker
-
-# nats-py tries to import aiohttp for a transport that we do not use: 10 MB in every service.
-_UNWANTED = "aiohttp" not in sys.modules
-if _UNWANTED:
-    sys.modules["aiohttp"] = None  # type: ignore[assignment]
-import nats  # noqa: E402
-import nats.errors  # noqa: E402
-
-if _UNWANTED:
-    del sys.modules["aiohttp"]
 
 EVENT_VALID_S: Final = 10.0
 STATE_VALID_S: Final = 3.0
@@ -58,9 +55,16 @@ OUTBOX_MESSAGES_MAX: Final = 4096
 ECHO_PERIOD_S: Final = 1.0
 ECHO_MISSED_MAX: Final = 3
 
-RECONNECT_WAIT_S: Final = 0.1
+REFUSED_WAIT_S: Final = 1.0
+"""Who is not let in is let in no sooner for asking often."""
 
-MessageCallback = Callable[[Any], Awaitable[None]]
+FLUSH_S: Final = 1.0
+RETIRE_S: Final = 60.0
+"""No command takes longer; a connection with an old key is closed after that."""
+
+
+class BusUnreachableError(Exception):
+    """The bus was not there in time; the message says why."""
 
 
 class NatsBus:
@@ -70,14 +74,26 @@ class NatsBus:
     ``request_state`` return at once and may be called before the bus is there.
     """
 
-    def __init__(self, *, url: str, node: str, service: str, incarnation: int) -> None:
+    def __init__(
+        self, *, url: str, node: str, service: str, incarnation: int, key: Key | None = None
+    ) -> None:
+        """``key``: what we show the server who we are with; it may come later, and change."""
         self._url = url
         self._node = node
         self._service = service
+        self._key = key
+        # Each user has inboxes of its own: nobody reads what another one was answered.
+        self._serves = key is None or key.user == service
+        self._place = subjects.node_token(node if key is None or self._serves else key.user)
+        self._echo = subjects.echo(self._place, service)
         self._speaker = Speaker(node=node, service=service, incarnation=incarnation)
         self._client: Any = None
+        self._line: Connection | None = None
+        self._sending = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
         self._connected = False
-        self._lost = asyncio.Event()
+        self.refusal: str | None = None
+        """Why the server does not let us in, as far as that is why we are not connected."""
         self._wake = asyncio.Event()
         self._ending = False
         self._outbox: asyncio.Queue[tuple[str, bytes, dict[str, str]]] = asyncio.Queue(
@@ -95,7 +111,14 @@ class NatsBus:
         self._queries = QueryDesk(
             service=service, speaker=self._speaker, log=logger(node=node, service=service)
         )
-        self._carried_out: set[asyncio.Task[None]] = set()
+        self._requests = Requests(
+            desk=self._desk,
+            queries=self._queries,
+            snapshots=self._snapshots,
+            answer=lambda body, cause: self._wrap(body, cause=cause, valid_for_s=EVENT_VALID_S),
+            send=self._send,
+            drop=self._drop,
+        )
         self._freshness = FreshnessFilter()
         self._echo_heard_s = time.monotonic()
         self._lines = RateLimit(period_s=10.0)
@@ -108,6 +131,11 @@ class NatsBus:
     def connected(self) -> bool:
         """Whether messages can be sent now."""
         return self._connected
+
+    @property
+    def unreachable(self) -> str:
+        """Why we are not connected, for people."""
+        return self.refusal or f"no nats-server at {self._url}: is the director up?"
 
     def publish(self, event: Event, *, cause: str | None = None) -> str:
         """Send an event and return its id; lost if the bus is down, which is counted."""
@@ -153,12 +181,12 @@ class NatsBus:
         self, node: str, service: str, query: Query, *, timeout_s: float
     ) -> Answer | None:
         """Return what one service on one director answers; None if it does not, in time."""
-        client = self._client
-        if client is None:
+        line = self._line
+        if line is None:
             return None
         message = self._wrap(query, cause=None, valid_for_s=timeout_s)
         subject = subjects.query(node, service, verb(query.kind))
-        reply = await self._ask(client, subject, message, timeout_s=timeout_s)
+        reply = await self._ask(line, subject, message, timeout_s=timeout_s)
         return reply.body if reply is not None and isinstance(reply.body, ANSWER_CLASSES) else None
 
     async def request(
@@ -168,33 +196,34 @@ class NatsBus:
 
         It must not be carried out later than ``timeout_s`` after it was sent, which it says.
         """
-        client = self._client
-        if client is None:
+        line = self._line
+        if line is None:
             return None
         message = self._wrap(command, cause=None, valid_for_s=timeout_s)
         subject = subjects.command(node, service, verb(command.kind))
-        reply = await self._ask(client, subject, message, timeout_s=timeout_s)
+        reply = await self._ask(line, subject, message, timeout_s=timeout_s)
         return reply.body if reply is not None and isinstance(reply.body, CommandOutcome) else None
 
     async def request_state(self, node: str, service: str, *, timeout_s: float) -> Message | None:
         """Ask one service on one director for its snapshot; None if it does not answer."""
-        client = self._client
-        if client is None:
+        line = self._line
+        if line is None:
             return None
-        subject = subjects.command(node, service, "state")
-        return await self._ask(client, subject, None, timeout_s=timeout_s)
+        subject = subjects.command(node, service, STATE_VERB)
+        return await self._ask(line, subject, None, timeout_s=timeout_s)
 
     async def _ask(
-        self, client: Any, subject: str, message: Message | None, *, timeout_s: float
+        self, line: Connection, subject: str, message: Message | None, *, timeout_s: float
     ) -> Message | None:
         payload = b"" if message is None else codec.encode(message)
         headers = None if message is None else codec.headers(message.envelope)
         try:
-            reply = await client.request(subject, payload, timeout=timeout_s, headers=headers)
-            return codec.decode(reply.data)
+            return codec.decode(
+                await line.request(subject, payload, headers=headers, timeout_s=timeout_s)
+            )
         except codec.DecodeError as error:
             self._drop("undecodable", subject, str(error))
-        except (nats.errors.Error, TimeoutError, OSError):
+        except (NatsError, TimeoutError, OSError):
             self.counters["unanswered"] += 1
         return None
 
@@ -211,6 +240,8 @@ class NatsBus:
                 await asyncio.Event().wait()
             finally:
                 self._ending = True
+                for task in self._retiring:
+                    task.cancel()
 
     async def flush(self, *, timeout_s: float) -> None:
         """Wait until what was published has left this process, at most ``timeout_s``."""
@@ -218,103 +249,137 @@ class NatsBus:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._outbox.join()
-        if self._client is not None:
-            # Not cancelled when it is late: nats-py's read loop dies if the answer finds nobody.
-            task = asyncio.ensure_future(self._client.flush(timeout=30))
-            task.add_done_callback(_ignore_result)
-            await asyncio.wait({task}, timeout=max(0.0, deadline_s - time.monotonic()))
+        if self._line is not None:
+            await self._line.flush(timeout_s=max(0.0, deadline_s - time.monotonic()))
 
     async def _keep_connected(self) -> None:
-        # nats-py's own reconnecting gives up for good on some errors of the server, and hangs
-        # after exceptions in callbacks: a lost client is replaced by a new one instead.
         # asyncio.wait_for of Python 3.11 loses a cancellation that meets an error, hence _ending.
         while not self._ending:
-            if not await self._listens():
-                await asyncio.sleep(RECONNECT_WAIT_S)
-                continue
-            client: Any = nats.NATS()
-            lost = asyncio.Event()
-            try:
-                await self._connect(client, lost)
-                await self._live_on(client, lost)
-            except Exception as error:  # whatever it was, the next connection may do better
-                self._say("bus.unreachable", url=self._url, error=repr(error))
-            finally:
-                self._client = None
-                self._set_connected(False)
-                await self._discard(client)
-            await asyncio.sleep(RECONNECT_WAIT_S)
+            line = await self._opened() if await self._listens() else None
+            wait_s = RECONNECT_WAIT_S if self.refusal is None else REFUSED_WAIT_S
+            while line is not None and not self._ending:
+                line = await self._live_on(line)
+            await asyncio.sleep(wait_s)
 
     async def _listens(self) -> bool:
-        """Return whether something accepts connections there; a client of nats-py costs more."""
-        parts = urlsplit(self._url)
+        problem = await problem_reaching(self._url)
+        if problem is not None:
+            self.refusal = None
+            self._say("bus.unreachable", url=self._url, error=problem)
+        return problem is None
+
+    async def _opened(self) -> Connection | None:
+        """Return a new connection that hears all we want to hear, None if there is none now."""
+        line = Connection(stamp=self._key.stamp() if self._key else None)
+        usable = False
         try:
-            async with asyncio.timeout(1.0):
-                _reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 4222)
-        except (OSError, TimeoutError) as error:
-            self._say("bus.unreachable", url=self._url, error=str(error) or "no answer in 1 s")
-            return False
-        writer.transport.abort()
-        return True
+            await self._connect(line)
+            for subject, callback in self._own_subscriptions():
+                await line.subscribe(subject, callback)
+            await self._subscribe_more(line)
+            self.refusal, usable = None, True
+        except KeyFileError as error:
+            self._refused(str(error))
+        except Exception as error:  # whatever it was, the next connection may do better
+            if "authorization" in str(error).lower():
+                shown = self._key.file if self._key and line.stamp else "a client without a key"
+                self._refused(f"the nats-server at {self._url} does not accept {shown}")
+            else:
+                self._say("bus.unreachable", url=self._url, error=repr(error))
+        finally:
+            if not usable:
+                await line.close()
+        return line if usable else None
 
-    async def _connect(self, client: Any, lost: asyncio.Event) -> None:
-        async def on_lost() -> None:
-            lost.set()
-            self._wake.set()
+    def _refused(self, why: str) -> None:
+        self.refusal = why
+        self._say("bus.refused", reason=why)
 
-        await client.connect(
+    async def _connect(self, line: Connection) -> None:
+        await line.open(
             self._url,
             name=f"{self._service}@{self._node}",
-            inbox_prefix=f"_INBOX.{subjects.node_token(self._node)}.{self._service}",
-            allow_reconnect=False,
-            max_reconnect_attempts=1,  # else the first connect tries again in there for ever
-            reconnect_time_wait=RECONNECT_WAIT_S,
-            connect_timeout=1,
-            ping_interval=1,
-            max_outstanding_pings=2,
-            error_cb=self._on_error,
-            disconnected_cb=on_lost,
-            closed_cb=on_lost,
+            inbox_prefix=f"_INBOX.{self._place}.{self._service}",
+            seed=await asyncio.to_thread(self._key.read) if self._key is not None else None,
+            on_error=self._on_error,
+            on_lost=self._wake.set,
         )
 
-    async def _live_on(self, client: Any, lost: asyncio.Event) -> None:
-        """Serve one connection until it is lost, or heard nothing of for too long."""
-        self._lost = lost
-        self._echo_heard_s = time.monotonic()
-        for subject, callback in self._own_subscriptions():
-            await self._subscribe(client, subject, callback)
-        subscribed = 0
-        while not lost.is_set():
-            self._wake.clear()
-            for subject, callback in self._subscriptions[subscribed:]:
-                await self._subscribe(client, subject, callback)
-                subscribed += 1
+    async def _live_on(self, line: Connection) -> Connection | None:
+        """Serve one connection until it is lost, or heard nothing of for too long.
+
+        Returns the connection that follows without a gap when our key was replaced, else None.
+        """
+        successor = None
+        try:
             if self._client is None:
-                self._client = client
-                self._set_connected(True)
-                self._state_wanted.set()
-            await self._wake.wait()
+                self._use(line)
+            while not line.lost.is_set():
+                self._wake.clear()
+                await self._subscribe_more(line)
+                if self._has_another_key(line):
+                    successor = await self._changed_key(line)
+                    if successor is not None:
+                        return successor
+                await self._wake.wait()
+        except Exception as error:  # of a dying connection; the next one may do better
+            self._say("bus.unreachable", url=self._url, error=repr(error))
+        finally:
+            if successor is None:
+                self._client = self._line = None
+                self._set_connected(False)
+                problem = await line.close()
+                self._log.debug("bus.close", problem=problem)
+            else:
+                # Answers to what we asked over it are still to come.
+                task = asyncio.get_running_loop().create_task(line.retire(within_s=RETIRE_S))
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+        return None
+
+    def _use(self, line: Connection) -> None:
+        self._echo_heard_s = time.monotonic()
+        self._client, self._line = line.client, line
+        self._set_connected(True)
+        self._state_wanted.set()
+
+    def _has_another_key(self, line: Connection) -> bool:
+        return self._key is not None and self._key.stamp() != line.stamp
+
+    async def _changed_key(self, line: Connection) -> Connection | None:
+        """Open a connection with the new key and speak over that one; the old one hears on."""
+        successor = await self._opened()
+        if successor is None:
+            return None
+        await successor.flush(timeout_s=FLUSH_S)
+        async with self._sending:
+            # What was said over the old one arrives first: a later sequence makes an earlier one
+            # look repeated.
+            await line.flush(timeout_s=FLUSH_S)
+            self._client, self._line = successor.client, successor
+        self._log.info("bus.key_changed", key=str(self._key.file) if self._key else None)
+        return successor
+
+    async def _subscribe_more(self, line: Connection) -> None:
+        for subject, callback in self._subscriptions[line.subscribed :]:
+            await line.subscribe(subject, callback)
+            line.subscribed += 1
 
     def _own_subscriptions(self) -> list[tuple[str, MessageCallback]]:
-        return [
-            (subjects.echo(self._node, self._service), self._on_echo),
-            (subjects.command(self._node, self._service, "state"), self._on_state_request),
-            *(
-                (subjects.command(self._node, self._service, verb(kind)), self._on_command)
-                for kind in self._desk.kinds
-            ),
-            *(
-                (subjects.query(self._node, self._service, verb(kind)), self._on_query)
-                for kind in self._queries.kinds
-            ),
-        ]
-
-    async def _discard(self, client: Any) -> None:
-        try:
-            async with asyncio.timeout(0.5):
-                await client.close()
-        except Exception as error:  # closing a dead socket may raise anything; we are done with it
-            self._log.debug("bus.close", error=str(error))
+        found: list[tuple[str, MessageCallback]] = [(self._echo, self._on_echo)]
+        if not self._serves:
+            return found
+        asked = (self._node, self._service)
+        found.append((subjects.command(*asked, STATE_VERB), self._requests.state))
+        found.extend(
+            (subjects.command(*asked, verb(kind)), self._requests.command)
+            for kind in self._desk.kinds
+        )
+        found.extend(
+            (subjects.query(*asked, verb(kind)), self._requests.query)
+            for kind in self._queries.kinds
+        )
+        return found
 
     async def _on_error(self, error: Exception) -> None:
         if self._ending:
@@ -335,16 +400,18 @@ class NatsBus:
                 self._log.error("bus.listener", error=repr(error))
 
     async def _watch_echo(self) -> None:
-        subject = subjects.echo(self._node, self._service)
         while True:
             await asyncio.sleep(ECHO_PERIOD_S)
-            if not self._connected:
+            line = self._line
+            if line is None:
                 continue
-            await self._try_publish(subject, b"", None)
+            if self._has_another_key(line):
+                self._wake.set()
+            await self._try_publish(self._echo, b"", None)
             if time.monotonic() - self._echo_heard_s > ECHO_MISSED_MAX * ECHO_PERIOD_S:
                 self.counters["deaf"] += 1
                 self._say("bus.deaf", action="reconnect")
-                self._lost.set()
+                line.lost.set()
                 self._wake.set()
 
     async def _on_echo(self, _message: Any) -> None:
@@ -397,22 +464,24 @@ class NatsBus:
                 self._enqueue(subjects.state(self._node, self._service), snapshot)
 
     async def _try_publish(self, subject: str, data: bytes, headers: dict[str, str] | None) -> bool:
-        client = self._client
-        if client is None:
-            self.counters["unsent"] += 1
-            return False
         try:
-            await client.publish(subject, data, headers=headers)
-        except (nats.errors.Error, OSError) as error:
+            async with self._sending:
+                if self._client is None:
+                    self.counters["unsent"] += 1
+                    return False
+                await self._client.publish(subject, data, headers=headers)
+        except (NatsError, OSError) as error:
             self.counters["unsent"] += 1
             self._say("bus.unsent", subject=subject, error=str(error))
             return False
         return True
 
-    # --- receiving -------------------------------------------------------------------------------
+    async def _send(self, subject: str, message: Message) -> bool:
+        return await self._try_publish(
+            subject, codec.encode(message), codec.headers(message.envelope)
+        )
 
-    async def _subscribe(self, client: Any, subject: str, callback: MessageCallback) -> None:
-        await client.subscribe(subject, cb=callback, pending_msgs_limit=INBOX_MESSAGES_MAX)
+    # --- receiving -------------------------------------------------------------------------------
 
     def _receiver(self, inbox: Inbox) -> Callable[[Any], Awaitable[None]]:
         async def receive(raw: Any) -> None:
@@ -420,6 +489,10 @@ class NatsBus:
                 message = codec.decode(raw.data)
             except codec.DecodeError as error:
                 self._drop("undecodable", raw.subject, str(error))
+                return
+            doubt = distrust(raw.subject, message.envelope)
+            if doubt is not None:
+                self._drop("forged", raw.subject, doubt)
                 return
             freshness = self._freshness_of(message)
             if freshness is not Freshness.FRESH:
@@ -432,9 +505,15 @@ class NatsBus:
     def _envelope_receiver(self, callback: EnvelopeCallback) -> MessageCallback:
         async def receive(raw: Any) -> None:
             try:
-                callback(codec.decode_envelope(raw.data))
+                envelope = codec.decode_envelope(raw.data)
             except codec.DecodeError as error:
                 self._drop("undecodable", raw.subject, str(error))
+                return
+            doubt = distrust(raw.subject, envelope)
+            if doubt is not None:
+                self._drop("forged", raw.subject, doubt)
+                return
+            callback(envelope)
 
         return receive
 
@@ -442,56 +521,6 @@ class NatsBus:
         # Two subscriptions may both match a message; each sender has one filter, so the second
         # copy would look repeated: services therefore subscribe disjoint subjects.
         return self._freshness.judge(message.envelope, now_s=time.monotonic())
-
-    def _may_answer(self, raw: Any) -> bool:
-        # Answer to inboxes only: a requester picks the reply subject, and must not be able to make
-        # us speak on a subject that it may not use itself.
-        if str(raw.reply).startswith("_INBOX."):
-            return True
-        self._drop("bad-reply-subject", raw.subject, str(raw.reply)[:64])
-        return False
-
-    async def _on_state_request(self, raw: Any) -> None:
-        for snapshot in self._snapshots()[:1] if self._may_answer(raw) else ():
-            await self._try_publish(
-                raw.reply, codec.encode(snapshot), codec.headers(snapshot.envelope)
-            )
-
-    async def _on_command(self, raw: Any) -> None:
-        await self._take_up(raw, self._carry_out, lambda why: refused(f"not understood: {why}"))
-
-    async def _on_query(self, raw: Any) -> None:
-        await self._take_up(raw, self._reply, lambda why: NoAnswer(reason=f"not understood: {why}"))
-
-    async def _take_up(
-        self,
-        raw: Any,
-        carry_out: Callable[[Any, Message], Coroutine[Any, Any, None]],
-        unclear: Callable[[str], CommandOutcome | Answer],
-    ) -> None:
-        """Begin to do what a request asks for, beside the read loop."""
-        if not self._may_answer(raw):
-            return
-        try:
-            message = codec.decode(raw.data)
-        except codec.DecodeError as error:
-            self._drop("undecodable", raw.subject, str(error))
-            await self._answer(raw, unclear(str(error)), None)
-            return
-        task = asyncio.get_running_loop().create_task(carry_out(raw, message))
-        self._carried_out.add(task)
-        task.add_done_callback(self._carried_out.discard)
-
-    async def _carry_out(self, raw: Any, message: Message) -> None:
-        outcome = await self._desk.carry_out(message, wall_s=time.time())
-        await self._answer(raw, outcome, message.envelope.id)
-
-    async def _reply(self, raw: Any, message: Message) -> None:
-        await self._answer(raw, await self._queries.answer(message), message.envelope.id)
-
-    async def _answer(self, raw: Any, outcome: CommandOutcome | Answer, cause: str | None) -> None:
-        answer = self._wrap(outcome, cause=cause, valid_for_s=EVENT_VALID_S)
-        await self._try_publish(raw.reply, codec.encode(answer), codec.headers(answer.envelope))
 
     def _drop(self, why: str, subject: str, detail: str) -> None:
         self.counters[why] += 1
@@ -507,6 +536,13 @@ def _fields(event: Event) -> dict[str, object]:
     return {name: getattr(event, name) for name in codec.field_names(type(event))}
 
 
-def _ignore_result(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
+def bus_of_people(url: str, name: str, *, commands: bool = False) -> NatsBus:
+    """Return the bus as people use it; ``commands``: to tell services what to do, not only look.
+
+    Raises:
+        KeyFileError: the bus of this director has keys, and none that we may read is good for it.
+
+    """
+    wanted = (Role.OPERATOR,) if commands else (Role.OBSERVER, Role.OPERATOR)
+    key = for_people(keys_directory(), *wanted)
+    return NatsBus(url=url, node="observer", service=name, incarnation=time.time_ns(), key=key)

@@ -18,6 +18,10 @@ EXIT_MACHINE: Final = 3
 DEFAULT_CONFIG: Final = "/etc/heartbus/heartbus.toml"
 
 
+class KeyFileError(Exception):
+    """A file with a key of the bus cannot be used; the message names it and what is allowed."""
+
+
 def fail(program: str, error: Exception, code: int) -> int:
     """Print an error as people and editors read it, and return the exit code.
 

@@ -22,6 +22,7 @@ import uvloop
 
 from heartbus import __version__, log
 from heartbus.bus import NatsBus
+from heartbus.bus_keys import Key, keys_directory
 from heartbus.config import ConfigError, Level, Loaded, load
 from heartbus.config.digest import config_digest
 from heartbus.config.own_name import known_node as known_node
@@ -143,6 +144,13 @@ def parser(service: str, description: str) -> argparse.ArgumentParser:
         default=Path(env("HEARTBUS_STATE_DIR", "/var/lib/heartbus")),
         help="where epochs are kept across boots (default %(default)s)",
     )
+    add(
+        "--bus-keys",
+        type=Path,
+        default=keys_directory(),
+        metavar="DIR",
+        help="where the keys of the bus are, if it has any (default %(default)s)",
+    )
     add("--log-level", choices=log.LEVELS, default=env("HEARTBUS_LOG_LEVEL", "info"))
     return result
 
@@ -254,7 +262,13 @@ def _run(service: str, main: ServiceMain, options: argparse.Namespace) -> int:
             service=service,
             cluster=cluster,
             digest=config_digest(cluster),
-            bus=NatsBus(url=url, node=node, service=service, incarnation=incarnation),
+            bus=NatsBus(
+                url=url,
+                node=node,
+                service=service,
+                incarnation=incarnation,
+                key=Key(options.bus_keys, service),
+            ),
             incarnation=incarnation,
             runtime_dir=options.runtime_dir,
             state_dir=options.state_dir,

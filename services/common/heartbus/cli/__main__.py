@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from heartbus import __version__
+from heartbus.exits import EXIT_MACHINE, KeyFileError
 
 # Loaded when used: a mistyped word should not cost the import of everything. A command that needs
 # the code of a service is named here and lives there: nothing here imports it.
@@ -74,6 +75,9 @@ def main() -> int:
     """Run the command line; click exits with its code, 2 for wrong words."""
     try:
         heartbus.main()
+    except KeyFileError as error:
+        print(f"heartbus: {error}", file=sys.stderr)
+        return EXIT_MACHINE
     except OSError as error:
         print(f"heartbus: cannot write the output: {error.strerror or error}", file=sys.stderr)
         return 1

@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from heartbus import log, subjects
-from heartbus.bus import Inbox, NatsBus
+from heartbus.bus import Inbox, bus_of_people
 from heartbus.cli.options import json_option, nats_option, observer_name
 from heartbus.cli.watch import printable
 from heartbus.events import (
@@ -164,15 +164,15 @@ async def _ask(
     program: str, command: OverrideCommand, url: str, *, as_json: bool, wait_s: float | None
 ) -> int:
     inbox, view = Inbox(), ClusterView()
-    bus = NatsBus(url=url, node="observer", service=observer_name(), incarnation=time.time_ns())
+    bus = bus_of_people(url, observer_name(), commands=True)
     bus.subscribe(map(subjects.states_of_service, ("membership", AGENT)), inbox)
     run = asyncio.create_task(bus.run())
     try:
         missing = await _find(inbox, view)
         told = [node for node in view.nodes() if view.state(node, IpvsState) is not None]
         if not told:
-            what = "no ipvs-agent is heard" if bus.connected else f"no nats-server at {url}"
-            click.echo(f"{program}: {what}: is the director up?", err=True)
+            silent = "no ipvs-agent is heard: is the director up?"
+            click.echo(f"{program}: {silent if bus.connected else bus.unreachable}", err=True)
             return EXIT_MACHINE
         answers = await asyncio.gather(
             *(bus.request(node, AGENT, command, timeout_s=ANSWER_S) for node in told)

@@ -17,7 +17,7 @@ import click
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from heartbus import log, subjects
-from heartbus.bus import Inbox, NatsBus
+from heartbus.bus import BusUnreachableError, Inbox, bus_of_people
 from heartbus.cli.options import nats_option, observer_name, tell_if_unreachable
 from heartbus.cli.status import collect
 from heartbus.events import IpvsState
@@ -56,13 +56,13 @@ def metrics(
     try:
         if listen is None and output is None:
             view = asyncio.run(collect(nats))
-            if view is None:
-                raise _fail(f"no nats-server at {nats}: is the director up?")
             newest.take(view, now_s=time.monotonic())
             click.echo(generate_latest(registry).decode(), nl=False)
             return
         with _serving(listen, registry):
             asyncio.run(_follow(nats, newest, registry, output=output, every_s=every))
+    except BusUnreachableError as error:
+        raise _fail(str(error)) from error
     except OSError as error:
         raise _fail(f"{error.filename or listen}: {error.strerror or error}") from error
     except KeyboardInterrupt:
@@ -108,7 +108,7 @@ async def _follow(
     url: str, newest: _Newest, registry: CollectorRegistry, *, output: Path | None, every_s: float
 ) -> None:
     inbox, view = Inbox(), ClusterView()
-    bus = NatsBus(url=url, node="observer", service=observer_name(), incarnation=time.time_ns())
+    bus = bus_of_people(url, observer_name())
     bus.subscribe((subjects.states_of_service("ipvs-agent"),), inbox)
     tell_if_unreachable(bus, "heartbus metrics", url)
     run = asyncio.create_task(bus.run())

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from heartbus import log, subjects
-from heartbus.bus import Inbox, NatsBus
+from heartbus.bus import Inbox, bus_of_people
 from heartbus.cli.options import json_option, nats_option, observer_name
 from heartbus.events import (
     Command,
@@ -141,14 +141,14 @@ async def _ask(
     command: Command, program: str, node: str | None, url: str, timeout_s: float
 ) -> tuple[int, CommandOutcome | None]:
     inbox, view = Inbox(), ClusterView()
-    bus = NatsBus(url=url, node="observer", service=observer_name(), incarnation=time.time_ns())
+    bus = bus_of_people(url, observer_name(), commands=True)
     bus.subscribe((subjects.states_of_service("membership"),), inbox)
     run = asyncio.create_task(bus.run())
     wanted = node or os.uname().nodename
     try:
         told = await _find(wanted, inbox, view)
         if not bus.connected:
-            click.echo(f"{program}: no nats-server at {url}: is the director up?", err=True)
+            click.echo(f"{program}: {bus.unreachable}", err=True)
             return EXIT_MACHINE, None
         if told is None:
             known = ", ".join(view.nodes()) or "nobody is heard"

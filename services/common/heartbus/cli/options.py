@@ -30,7 +30,10 @@ config_option = click.option(
 )
 
 
-def _valid_url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def valid_url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Return the address of a nats-server as given; click tells what is wrong with it."""
+    if value is None:
+        return None
     try:
         parts = urlsplit(value)
         usable = parts.scheme == "nats" and bool(parts.hostname) and parts.port != 0
@@ -43,7 +46,7 @@ def _valid_url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 nats_option = click.option(
     "--nats",
-    callback=_valid_url,
+    callback=valid_url,
     default=DEFAULT_NATS,
     envvar="HEARTBUS_NATS",
     show_default=True,
@@ -60,7 +63,9 @@ def tell_if_unreachable(bus: NatsBus, program: str, url: str) -> asyncio.TimerHa
     def tell() -> None:
         if not bus.connected:
             click.echo(
-                f"{program}: no nats-server at {url} yet: is the director up? Trying on …", err=True
+                f"{program}: {bus.refusal or f'no nats-server at {url} yet: is the director up?'}"
+                " Trying on …",
+                err=True,
             )
 
     return asyncio.get_running_loop().call_later(UNREACHABLE_AFTER_S, tell)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from heartbus import log, subjects
-from heartbus.bus import Inbox, NatsBus
+from heartbus.bus import Inbox, bus_of_people
 from heartbus.cli.options import observer_name
 from heartbus.cli.watch import printable
 from heartbus.config import ConfigError, Loaded, load
@@ -101,9 +101,7 @@ class _Pusher:
         self._text, self._secret, self._url = text, secret, url
         self._timeout_s = timeout_s
         self._id = secrets.token_hex(16)
-        self._bus = NatsBus(
-            url=url, node="observer", service=observer_name(), incarnation=time.time_ns()
-        )
+        self._bus = bus_of_people(url, observer_name(), commands=True)
         self.round: PushRound | None = None
         self.said: dict[str, Said] = {}
         self._writers: dict[str, str] = {}
@@ -141,7 +139,7 @@ class _Pusher:
         except TimeoutError:
             pass
         if not self._bus.connected:
-            raise PushError(f"no nats-server at {self._url}: is the director up?", EXIT_MACHINE)
+            raise PushError(self._bus.unreachable, EXIT_MACHINE)
         states = {n: s for n in view.nodes() if (s := view.state(n, MembershipState)) is not None}
         witnesses = {d.name for s in states.values() for d in s.directors if d.witness}
         known = [name for name in view.nodes() if name not in without]

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from heartbus import log, subjects
-from heartbus.bus import Inbox, NatsBus
+from heartbus.bus import Inbox, bus_of_people
 from heartbus.cli.move import match_node
 from heartbus.cli.options import json_option, nats_option, observer_name
 from heartbus.cli.watch import printable
@@ -60,14 +60,14 @@ def reload(node: str | None, nats: str, *, as_json: bool, timeout_s: float) -> N
 
 
 async def _reload(wanted: str, url: str, timeout_s: float, *, as_json: bool) -> int:
-    bus = NatsBus(url=url, node="observer", service=observer_name(), incarnation=time.time_ns())
+    bus = bus_of_people(url, observer_name(), commands=True)
     inbox, view = Inbox(), ClusterView()
     bus.subscribe(map(subjects.states_of_service, SERVICES), inbox)
     run = asyncio.create_task(bus.run())
     try:
         heard = await services_heard(wanted, inbox, view)
         if not bus.connected:
-            click.echo(f"heartbus reload: no nats-server at {url}: is the director up?", err=True)
+            click.echo(f"heartbus reload: {bus.unreachable}", err=True)
             return EXIT_MACHINE
         if heard is None:
             known = ", ".join(view.nodes()) or "nobody is heard"

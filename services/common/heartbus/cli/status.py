@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heartbus import log, subjects
-from heartbus.bus import Inbox, NatsBus
+from heartbus.bus import BusUnreachableError, Inbox, NatsBus, bus_of_people
 from heartbus.cli.alarms import (
     alarm_table,
     alarms,
@@ -86,8 +86,8 @@ def status(nats: str, *, as_json: bool, keep_on: bool) -> None:
         view = asyncio.run(_follow(nats) if keep_on else collect(nats))
     except KeyboardInterrupt:
         return
-    if view is None:
-        click.echo(f"heartbus status: no nats-server at {nats}: is the director up?", err=True)
+    except BusUnreachableError as error:
+        click.echo(f"heartbus status: {error}", err=True)
         sys.exit(EXIT_MACHINE)
     now_s = time.monotonic()
     if as_json:
@@ -98,8 +98,13 @@ def status(nats: str, *, as_json: bool, keep_on: bool) -> None:
     sys.exit(0 if holders and UNKNOWN not in holders else 1)
 
 
-async def collect(url: str) -> ClusterView | None:
-    """Return what is heard within a moment; None if the bus is not there."""
+async def collect(url: str) -> ClusterView:
+    """Return what is heard within a moment.
+
+    Raises:
+        BusUnreachableError: the bus is not there.
+
+    """
     view, inbox, bus = _observe(url)
     run = asyncio.create_task(bus.run())
     reached = False
@@ -117,10 +122,12 @@ async def collect(url: str) -> ClusterView | None:
         reached = bus.connected
         run.cancel()
         await asyncio.wait({run})
-    return view if reached else None
+    if not reached:
+        raise BusUnreachableError(bus.unreachable)
+    return view
 
 
-async def _follow(url: str) -> ClusterView | None:
+async def _follow(url: str) -> ClusterView:
     view, inbox, bus = _observe(url)
     run = asyncio.create_task(bus.run())
     tell_if_unreachable(bus, "heartbus status", url)
@@ -139,7 +146,7 @@ async def _follow(url: str) -> ClusterView | None:
 
 def _observe(url: str) -> tuple[ClusterView, Inbox, NatsBus]:
     inbox = Inbox()
-    bus = NatsBus(url=url, node="observer", service=observer_name(), incarnation=time.time_ns())
+    bus = bus_of_people(url, observer_name())
     bus.subscribe((subjects.ALL_STATES,), inbox)
     return ClusterView(), inbox, bus
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from heartbus import log
-from heartbus.cli.options import config_option
+from heartbus.bus_keys import KEYS_DIRECTORY, KEYS_VARIABLE
+from heartbus.cli.options import config_option, valid_url
 from heartbus.config import ConfigError
 from heartbus.model import TIMER_PROFILES
 from heartbus.runner import (
@@ -51,6 +52,21 @@ from heartbus.runner import (
     show_default=True,
     help="Epochs; kept across boots.",
 )
+@click.option(
+    "--bus-keys",
+    type=click.Path(path_type=Path),
+    default=KEYS_DIRECTORY,
+    envvar=KEYS_VARIABLE,
+    show_default=True,
+    help="Keys of the bus, as `heartbus bus init` makes them; without any it is open to this host.",
+)
+@click.option(
+    "--nats",
+    callback=valid_url,
+    envvar="HEARTBUS_NATS",
+    metavar="URL",
+    help="Use this nats-server of yours, and start none.",
+)
 @click.option("--log-level", type=click.Choice(log.LEVELS), default="info", show_default=True)
 def up(
     config: str,
@@ -58,6 +74,8 @@ def up(
     timers: str | None,
     runtime_dir: Path,
     state_dir: Path,
+    bus_keys: Path,
+    nats: str | None,
     log_level: str,
 ) -> None:
     """Run nats-server and every service of one director until SIGTERM or Ctrl-C.
@@ -82,6 +100,8 @@ def up(
             timers=timers,
             runtime_dir=runtime_dir,
             state_dir=state_dir,
+            bus_keys=bus_keys,
+            nats=nats,
             log_level=log_level,
         )
     except ConfigError as error:

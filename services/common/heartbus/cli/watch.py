@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 from datetime import datetime
 
 import click
 
 from heartbus import codec, log
-from heartbus.bus import Inbox, NatsBus
+from heartbus.bus import Inbox, bus_of_people
 from heartbus.cli.options import json_option, nats_option, observer_name, tell_if_unreachable
 from heartbus.events import EVENT_CLASSES, Message
 from heartbus.observer import PERIODIC_KINDS, all_subjects
@@ -52,21 +51,21 @@ def watch(
     """
     log.configure(level="error")
     try:
-        reached = asyncio.run(
+        problem = asyncio.run(
             _watch(nats, as_json=as_json, states=states, count=count, for_s=for_s)
         )
     except KeyboardInterrupt:
         return
-    if not reached:
-        click.echo(f"heartbus watch: no nats-server at {nats}: is the director up?", err=True)
+    if problem is not None:
+        click.echo(f"heartbus watch: {problem}", err=True)
         sys.exit(EXIT_MACHINE)
 
 
 async def _watch(
     url: str, *, as_json: bool, states: bool, count: int | None, for_s: float | None
-) -> bool:
+) -> str | None:
     inbox = Inbox()
-    bus = NatsBus(url=url, node="observer", service=observer_name(), incarnation=time.time_ns())
+    bus = bus_of_people(url, observer_name())
     reached = asyncio.Event()
     bus.on_connection(lambda connected: _tell(connected=connected, reached=reached, url=url))
     bus.subscribe(all_subjects(states=states), inbox)
@@ -87,7 +86,7 @@ async def _watch(
     finally:
         run.cancel()
         await asyncio.wait({run})
-    return reached.is_set()
+    return None if reached.is_set() else bus.unreachable
 
 
 def _tell(*, connected: bool, reached: asyncio.Event, url: str) -> None:

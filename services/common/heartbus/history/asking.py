@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from heartbus import codec, subjects
-from heartbus.bus import Inbox, NatsBus
+from heartbus.bus import Inbox, NatsBus, bus_of_people
 from heartbus.events import AskEvents, FoundEvents, Message, RecorderState
 from heartbus.history.records import newest
 from heartbus.history.store import Store, StoreError
@@ -149,7 +149,7 @@ async def opened(
     if file is not None:
         yield Asked(history=FileHistory(file), view=ClusterView(), reached=False)
         return
-    bus = NatsBus(url=nats, node="observer", service=observer, incarnation=time.time_ns())
+    bus = bus_of_people(nats, observer)
     inbox, view = Inbox(), ClusterView()
     bus.subscribe([subjects.ALL_STATES], inbox)
     run = asyncio.create_task(bus.run())
@@ -159,7 +159,9 @@ async def opened(
             yield Asked(history=BusHistory(bus, *found), view=view, reached=True)
             return
         who = f"the recorder of {node}" if node else "a recorder"
-        tried = f"{who} is not heard" if bus.connected else f"no nats-server at {nats}"
+        tried = f"{who} is not heard"
+        if not bus.connected:
+            tried = bus.refusal or f"no nats-server at {nats}"
         try:
             history = FileHistory(fallback)
         except NobodyError as error:

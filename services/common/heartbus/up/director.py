@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from heartbus.autoreload import Autoreload
+from heartbus.bus_keys import KEYS_DIRECTORY, write_file
 from heartbus.config import ConfigError, Loaded
 from heartbus.file_watch import LOOK_PERIOD_S, FileWatch
 from heartbus.log import logger
+from heartbus.model import Cluster
 from heartbus.reload import waits_for_restart, with_live_parts
 from heartbus.runner import MachineError, load_config, use_loaded
-from heartbus.up import nats_server
+from heartbus.up import nats_config, nats_server
+from heartbus.up.bus_security import read_security, remarks
 from heartbus.up.supervisor import Child, Supervisor, exec_body
 
 SERVICES: Final = ("membership", "vip", "checker", "ipvs-agent")
@@ -36,14 +40,23 @@ STOP_ORDER: Final = ("vip", "membership", "checker", "ipvs-agent", RECORDER, "na
 class Configuration:
     """What the children of one director run with, now and when they are restarted.
 
-    ``server``: the file of the nats-server, whose routes are protected by the heartbeat key.
+    ``server``: the file of the nats-server, None if that is not ours. ``bus_keys``: whom it lets
+    in.
     """
 
     def __init__(
-        self, loaded: Loaded, *, path: str, timers: str | None, node: str, server: Path
+        self,
+        loaded: Loaded,
+        *,
+        path: str,
+        timers: str | None,
+        node: str,
+        server: Path | None,
+        bus_keys: Path = KEYS_DIRECTORY,
     ) -> None:
         self.loaded = loaded
         self._path, self._timers, self._node, self._server = path, timers, node, server
+        self._bus_keys = bus_keys
         self._autoreload = Autoreload(loaded.files)
         self._watch = FileWatch()
         self._look_at_s = 0.0
@@ -55,8 +68,13 @@ class Configuration:
             OSError: it cannot be written.
 
         """
-        self._server.touch(mode=0o600)
-        self._server.write_text(nats_server.configuration(self.loaded.cluster, self._node))
+        if self._server is None:
+            return
+        security = read_security(self._bus_keys, self.loaded.cluster)
+        for remark in remarks(self.loaded.cluster, security, now_s=time.time()):
+            logger(service="up").warning("bus.protection", remark=remark)
+        text = nats_config.configuration(self.loaded.cluster, self._node, security)
+        write_file(self._server, text, mode=0o600)
 
     def changed(self, now_s: float) -> bool:
         """Return whether files changed that are to be read anew by themselves; looks every second.
@@ -82,10 +100,10 @@ class Configuration:
             waiting = waits_for_restart(running, read.cluster)
             cluster = with_live_parts(running, read.cluster)
             self.loaded = replace(read, cluster=cluster)
+            self.write_server()
             if cluster == running:
                 log.info("reload.unchanged", restart_for=", ".join(waiting))
             else:
-                self.write_server()
                 log.info("reload.applied", restart_for=", ".join(waiting))
         except ConfigError as error:
             self._autoreload.refused(error.files)
@@ -106,6 +124,8 @@ def assemble(
     timers: str | None,
     runtime_dir: Path,
     state_dir: Path,
+    bus_keys: Path,
+    nats: str | None,
     log_level: str,
 ) -> Supervisor:
     """Return the supervisor of a director, ready to run.
@@ -115,7 +135,6 @@ def assemble(
             made.
 
     """
-    program = nats_server.find_program()
     cluster = loaded.cluster
     for directory in (runtime_dir, state_dir):
         try:
@@ -125,11 +144,17 @@ def assemble(
                 f"cannot make the directory {directory}: {error.strerror}; run as root, "
                 "or name others with --runtime-dir and --state-dir"
             ) from error
-    nats_server.require_free_ports(cluster, node)
     conf = runtime_dir / "nats-server.conf"
-    configuration = Configuration(loaded, path=config, timers=timers, node=node, server=conf)
+    current = Configuration(
+        loaded,
+        path=config,
+        timers=timers,
+        node=node,
+        server=conf if nats is None else None,
+        bus_keys=bus_keys,
+    )
     try:
-        configuration.write_server()
+        current.write_server()
     except OSError as error:
         raise MachineError(
             f"cannot write {conf}: {error.strerror}; name another directory with --runtime-dir"
@@ -140,16 +165,18 @@ def assemble(
         f"--runtime-dir={runtime_dir}",
         f"--state-dir={state_dir}",
         f"--log-level={log_level}",
+        f"--bus-keys={bus_keys}",
+        *([f"--nats={nats}"] if nats else []),
         *([f"--timers={timers}"] if timers else []),
     ]
     is_witness = any(node == witness.name for witness in cluster.witnesses)
     services = WITNESS_SERVICES if is_witness else (*SERVICES, RECORDER)
     children = [
-        Child(name="nats-server", body=exec_body([str(program), "-c", str(conf)]), notifies=False),
+        *(_own_server(cluster, node, conf) if nats is None else []),
         *(
             Child(
                 name=service,
-                body=service_body(service, arguments, configuration),
+                body=service_body(service, arguments, current),
                 needed=service != RECORDER,
             )
             for service in services
@@ -159,9 +186,16 @@ def assemble(
     return Supervisor(
         children,
         stop_order=tuple(name for name in STOP_ORDER if name in names),
-        reload=configuration.reload,
-        changed=configuration.changed,
+        reload=current.reload,
+        changed=current.changed,
     )
+
+
+def _own_server(cluster: Cluster, node: str, conf: Path) -> list[Child]:
+    program = nats_server.find_program()
+    nats_server.require_free_ports(cluster, node)
+    body = exec_body([str(program), "-c", str(conf)])
+    return [Child(name="nats-server", body=body, notifies=False)]
 
 
 def service_body(

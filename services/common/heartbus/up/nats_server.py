@@ -1,14 +1,7 @@
-"""The nats-server beside a director: where its program is, and its configuration.
-
-Shape and limits follow from measurements of NATS: one core server per director, clients on
-loopback only, explicit routes to every peer, fast pings (see docs/decisions/0003-the-bus.md).
-"""
+"""The nats-server beside a director: where its program is, and whether it can run."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import re
 import shutil
 import socket
@@ -17,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from heartbus import subjects
-from heartbus.codec import PAYLOAD_BYTES_MAX
 from heartbus.model import Cluster
 from heartbus.runner import MachineError
 
@@ -72,66 +63,3 @@ def require_free_ports(cluster: Cluster, node: str) -> None:
                     f"{error.strerror}; stop what uses it (another 'heartbus up'?), or set other "
                     "ports in the section [bus] of heartbus.toml"
                 ) from error
-
-
-def configuration(cluster: Cluster, node: str) -> str:
-    """Return the text of nats-server.conf for this director."""
-    director = cluster.director(node)
-    listen = (director.address if director else None) or "0.0.0.0"
-    user = _route_user(cluster)
-    credentials = f"{user[0]}:{user[1]}@" if user else ""
-    routes = [
-        f"nats-route://{credentials}{_host(peer.route_host)}:{cluster.bus.route_port}"
-        for peer in cluster.directors
-        if peer.name != node  # a witness may have no nats-server; one that has it dials us
-    ]
-    authorization = (
-        f"  authorization {{ user: {_quote(user[0])}, password: {_quote(user[1])}, timeout: 2 }}\n"
-        if user
-        else ""
-    )
-    return (
-        f"server_name: {_quote(subjects.node_token(node))}\n"
-        "host: 127.0.0.1\n"
-        f"port: {cluster.bus.client_port}\n"
-        f"max_payload: {PAYLOAD_BYTES_MAX}\n"
-        "max_connections: 128\n"
-        f"max_pending: {4 * PAYLOAD_BYTES_MAX}\n"
-        'write_deadline: "2s"\n'
-        'ping_interval: "2s"\n'
-        "ping_max: 2\n"
-        "logtime: false\n"
-        "cluster {\n"
-        '  name: "heartbus"\n'
-        f"  host: {_quote(listen)}\n"
-        f"  port: {cluster.bus.route_port}\n"
-        "  no_advertise: true\n"
-        "  pool_size: -1\n"
-        '  ping_interval: "1s"\n'
-        "  ping_max: 2\n"
-        '  write_deadline: "2s"\n'
-        f"{authorization}"
-        '  permissions { import: { deny: ["local.>"] }, export: { deny: ["local.>"] } }\n'
-        f"  routes: {json.dumps(routes)}\n"
-        "}\n"
-    )
-
-
-def _route_user(cluster: Cluster) -> tuple[str, str] | None:
-    """User and password of routes: derived from the heartbeat key, so one secret serves both.
-
-    None with crc, which has no secret.
-    """
-    authentication = cluster.membership.authentication
-    key = authentication.key(authentication.signing_key)
-    if key is None or not key.secret:
-        return None
-    return "heartbus", hmac.new(key.secret, b"heartbus nats route", hashlib.sha256).hexdigest()
-
-
-def _quote(text: str) -> str:
-    return json.dumps(text)
-
-
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
