@@ -19,7 +19,7 @@ import pytest
 from heartbus.bus_certificates import Pair as Certificate
 from heartbus.bus_certificates import make_certificate
 from heartbus.bus_keys import new_seed, write_file
-from heartbus.events import GroupGranted, IpvsState, MembershipState, RealServerOverridden
+from heartbus.events import GroupGranted, IpvsOverrides, IpvsState, MembershipState, Message
 from heartbus.model import Director
 from tests.lab.network import Lab, Process, wait_until
 from tests.lab.pairs import NAMES, VIP, VOTER, HeartbusPair
@@ -128,19 +128,24 @@ def test_an_operator_moves_the_groups_of_another_director(fault: Fault) -> None:
 
 def test_an_operator_drains_a_real_server_on_all_directors(fault: Fault) -> None:
     pair = fault.pair
-    pair.heartbus("two", "drain", SERVER)
+    said = pair.heartbus("two", "drain", SERVER).stdout
     for name in NAMES:
+        assert f"{name}: {SERVER} is given no new connections" in said
         pair.observers[name].wait_for(
             lambda name=name: (  # type: ignore[misc]
-                {e.node for e in _envelopes(pair, name, RealServerOverridden.kind)} == set(NAMES)
+                {m.envelope.node for m in _of_drain(pair, name)} == set(NAMES)
             ),
-            "both agents told of it",
+            "both agents told of it, on the bus of both",
         )
     pair.heartbus("one", "enable", SERVER)
 
 
-def _envelopes(pair: HeartbusPair, name: str, kind: str) -> list[Any]:
-    return [m.envelope for m in list(pair.observers[name].events) if m.envelope.kind == kind]
+def _of_drain(pair: HeartbusPair, name: str) -> list[Message]:
+    return [
+        m
+        for m in list(pair.observers[name].events)
+        if isinstance(m.body, IpvsOverrides) and SERVER in [o.server for o in m.body.overrides]
+    ]
 
 
 def test_an_operator_pushes_a_configuration_to_all(fault: Fault, tmp_path: Path) -> None:
@@ -260,12 +265,16 @@ def test_an_expired_certificate_parts_the_buses_and_moves_no_vip(fault: Fault) -
     )
     assert done.returncode == 1
     assert "has expired" in done.stderr
-    since = len(pair.processes[name].output())
+    since = {n: len(process.output()) for n, process in pair.processes.items()}
     heard = {n: len(o.events) for n, o in pair.observers.items()}
     for pid in pair.pids(name, "nats-server"):
         subprocess.run(["kill", "-KILL", str(pid)], check=True)
     wait_until(
-        lambda: "expired" in pair.processes[name].output()[since:],
+        lambda: all(
+            "certificate has expired" in process.output()[since[n] :]
+            for n, process in pair.processes.items()
+            if n != name
+        ),
         timeout_s=20.0,
         what="the others refuse it",
     )
@@ -292,7 +301,7 @@ def test_an_expired_certificate_parts_the_buses_and_moves_no_vip(fault: Fault) -
 
 
 def test_a_thief_of_an_observers_key_who_floods_and_does_not_read_moves_no_vip(
-    fault: Fault,
+    fault: Fault, secured: Secured
 ) -> None:
     pair = fault.pair
     name = fault.active
@@ -306,6 +315,7 @@ def test_a_thief_of_an_observers_key_who_floods_and_does_not_read_moves_no_vip(
     assert thief.returncode is None, thief.output()
     fault.stays(for_s=3.0)
     thief.kill()
+    assert any("thief" in line for line in secured.violations())
 
 
 def test_strangers_on_the_bus_network_get_nothing_from_the_port_for_routes(fault: Fault) -> None:
