@@ -19,11 +19,11 @@ from heartbus.events import (
     FoundEvents,
     HistoryFailed,
     HistoryRestored,
+    MembershipState,
     Message,
     NoAnswer,
     NodeDead,
     RecorderState,
-    VipState,
 )
 from heartbus.history import keeping as keeping_module
 from heartbus.history.recorder import FILE, SERVICE, keep_history
@@ -31,6 +31,7 @@ from heartbus.recording import ASKED_IDS_MAX
 from heartbus.runner import Context
 from heartbus.systemd import Notifier
 from tests.common.nats import NatsServer
+from tests.common.samples import sample_body
 from tests.history.builders import cluster
 
 pytestmark = [pytest.mark.bus, pytest.mark.timeout(60)]
@@ -122,10 +123,12 @@ async def recording(
 
 
 @contextlib.asynccontextmanager
-async def process(server: NatsServer, service: str = "membership") -> AsyncIterator[NatsBus]:
-    """A service that tells events and a snapshot every second, as all do."""
-    bus = NatsBus(url=server.url, node="one", service=service, incarnation=time.time_ns())
-    bus.serve_state(lambda: VipState(groups=()))
+async def process(server: NatsServer) -> AsyncIterator[NatsBus]:
+    """A membership that tells events and a snapshot every second, as all do."""
+    bus = NatsBus(url=server.url, node="one", service="membership", incarnation=time.time_ns())
+    state = sample_body(MembershipState)
+    assert isinstance(state, MembershipState)
+    bus.serve_state(lambda: state)
     connected = asyncio.Event()
     bus.on_connection(lambda up: connected.set() if up else None)
     run = asyncio.create_task(bus.run())
