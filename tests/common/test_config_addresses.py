@@ -14,8 +14,8 @@ from heartbus.config.convert import to_toml
 from heartbus.config.show import render
 from heartbus.model import AddressResource, AnnounceForm, AnnounceSettings, Cluster
 from tests.common.config_samples import QUIET, directory, loaded, remarks, said
+from tests.common.config_samples.native import BASE, FIRST
 from tests.common.test_config_keepalived import read as read_keepalived
-from tests.common.test_config_native import BASE, FIRST
 
 GROUP = '[[groups]]\nname = "g"\npreferred = "a"\n'
 

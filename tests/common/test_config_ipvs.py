@@ -17,8 +17,8 @@ from heartbus.model import (
     TunnelType,
     VirtualService,
 )
+from tests.common.config_samples.native import BASE, read, remarks
 from tests.common.test_config_convert import same
-from tests.common.test_config_native import BASE, read, remarks
 
 SAVED = """\
 -A -f 3 -6 -s mh -b mh-port,mh-fallback -p 300 -M 64

@@ -8,12 +8,12 @@ import pytest
 
 from heartbus.config.show import render
 from heartbus.model import ServicePolicy, StartPolicy
+from tests.common.config_samples.ldirectord import section, with_file
+from tests.common.config_samples.ldirectord import service as ldirectord
+from tests.common.config_samples.native import BASE, FIRST, read, remarks
 from tests.common.test_config_convert import same
 from tests.common.test_config_keepalived import read as imported
 from tests.common.test_config_keepalived import service as keepalived
-from tests.common.test_config_native import BASE, FIRST, read, remarks
-from tests.common.test_config_old_form import section, with_file
-from tests.common.test_config_old_form import service as ldirectord
 
 TOML = """\
 [[virtual_services]]
