@@ -140,7 +140,8 @@ async def test_a_push_step_by_step(setting: Setting) -> None:
 
 async def test_what_waits_for_a_restart_is_said_before_anything_changes(setting: Setting) -> None:
     outcome = await setting.prepared(document(setting.tmp_path, extra="[vip]\nlifetime = 9\n"))
-    assert outcome.details == ("waits for a restart: vip settings",)
+    assert outcome.details[0] == "waits for a restart: vip settings"
+    assert outcome.details[-1].startswith("restart one director after the other")
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,9 @@ async def test_what_waits_for_a_restart_is_in_the_answer_and_stays_there(tmp_pat
     for _ in range(2):
         outcome = await setting.asked()
         assert (outcome.done, outcome.message) == (True, "unchanged")
-        assert outcome.details == ("waits for a restart: timers",)
+        assert outcome.details[0] == "waits for a restart: timers"
+        assert outcome.details[1].startswith("timers: a director that sends slower")
+        assert outcome.details[2].startswith("restart one director after the other")
     assert setting.taken == []
 
 

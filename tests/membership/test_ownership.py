@@ -6,6 +6,7 @@ import pytest
 
 from heartbus.events import DirectorStatus, HeldGroup, HoldStatus, VipState
 from heartbus.model import Timers
+from heartbus_membership.attention import BLINK_S, QUIET_BEATS
 from heartbus_membership.claims import (
     Claim,
     Effect,
@@ -19,7 +20,7 @@ from heartbus_membership.claims import (
     SendHeartbeat,
     StandingLease,
 )
-from heartbus_membership.ownership import BLINK_S, QUIET_BEATS, Ownership
+from heartbus_membership.ownership import Ownership
 from heartbus_membership.readiness import HOLD_DOWN_S, VIP_SILENCE_MARGIN_S
 from heartbus_membership.rules import PREFERRED_WAIT_S
 

@@ -86,6 +86,27 @@ def test_what_is_about_other_addresses_is_not_heard(
     assert answers(tap, VIP)
 
 
+def test_other_addresses_are_heard_of_when_told_to_of_another_family_too(
+    asking: Host, answering: Link
+) -> None:
+    tap = asking.call(lambda: WireTap({"192.168.7.120"}, interface=lambda _: "eth0"))
+    answering.host.ip(f"addr add {VIP.name} dev eth0")
+    answering.host.ip(f"addr add {VIP6.name} dev eth0 nodad")
+    try:
+        resolve(asking, "192.168.7.110")
+        assert tap.drain() == []
+        asking.call(lambda: tap.use_addresses(BOTH))
+        assert answers(tap, VIP)
+        assert answers(tap, VIP6)
+        asking.call(lambda: tap.use_addresses({VIP6.address}))
+        tap.drain()
+        asking.ip("neigh flush all")
+        resolve(asking, VIP.address)
+        assert tap.drain() == []
+    finally:
+        tap.close()
+
+
 def test_one_reading_is_bounded(asking: Host, answering: Link, tap: WireTap) -> None:
     answering.host.ip(f"addr add {VIP.name} dev eth0")
     assert answers(tap, VIP)

@@ -25,7 +25,7 @@ from heartbus.config.own_name import known_node
 from heartbus.events import Command, CommandOutcome, ConfigApplied, ConfigRejected, Reload
 from heartbus.file_watch import LOOK_PERIOD_S, FileWatch
 from heartbus.model import Cluster
-from heartbus.reload import waits_for_restart, with_live_parts
+from heartbus.reload import told_of_restart, waits_for_restart, with_live_parts
 
 if TYPE_CHECKING:
     from heartbus.runner import Context
@@ -45,6 +45,7 @@ class _Read:
     digest: str
     is_new: bool
     waiting: tuple[str, ...]
+    told: tuple[str, ...]
 
 
 class Reloading:
@@ -146,7 +147,7 @@ class Reloading:
         return CommandOutcome(
             done=True,
             message=result,
-            details=(f"waits for a restart: {waiting}",) if waiting else (),
+            details=read.told,
             digest=read.digest,
             took_s=time.monotonic() - started_s,
         )
@@ -165,6 +166,7 @@ class Reloading:
             digest=config_digest(wanted),
             is_new=wanted != running,
             waiting=waits_for_restart(running, loaded.cluster),
+            told=told_of_restart(running, loaded.cluster),
         )
 
     def _rejected(self, error: ConfigError, cause: str | None) -> CommandOutcome:

@@ -7,14 +7,12 @@ import time
 from collections.abc import Sequence
 
 from heartbus import runner
-from heartbus.model import Cluster
 from heartbus.runner import Context, MachineError
 from heartbus_membership import leases as files
 from heartbus_membership.media import links_of
 from heartbus_membership.realtime import use_real_time
 from heartbus_membership.service import MembershipService
-from heartbus_membership.signing import MAC_BYTES_MAX
-from heartbus_membership.wire import DATAGRAM_BYTES_MAX, GROUPS_MAX, size_bytes
+from heartbus_membership.taking_up import why_no_room
 
 DESCRIPTION = "Exchange heartbeats with the other directors and decide who may hold each group."
 
@@ -27,7 +25,8 @@ async def serve(context: Context) -> None:
 
     """
     cluster = context.cluster
-    _require_room(cluster)
+    if (problem := why_no_room(cluster)) is not None:
+        raise MachineError(problem)
     if cluster.membership.realtime:
         refusals = use_real_time(cluster.membership.rtprio)
         for refused in refusals:
@@ -57,32 +56,6 @@ async def serve(context: Context) -> None:
     )
     context.take_up = service.taking_up.take_up
     await service.run(context.stopping, on_ready=context.ready)
-
-
-def _require_room(cluster: Cluster) -> None:
-    """See that a heartbeat of this cluster fits in a datagram.
-
-    Raises:
-        MachineError: it does not.
-
-    """
-    if len(cluster.groups) > GROUPS_MAX:
-        raise MachineError(
-            f"{cluster.source}: {len(cluster.groups)} resource groups, heartbeats carry at most "
-            f"{GROUPS_MAX}: join groups that move together"
-        )
-    needed = size_bytes(
-        name_bytes=max(len(voter.name) for voter in cluster.voters),
-        groups=len(cluster.groups),
-        others=len(cluster.voters) - 1,
-        mac_bytes=MAC_BYTES_MAX,
-    )
-    if needed > DATAGRAM_BYTES_MAX:
-        raise MachineError(
-            f"{cluster.source}: a heartbeat with {len(cluster.groups)} groups and "
-            f"{len(cluster.voters)} voters has {needed} bytes, at most {DATAGRAM_BYTES_MAX} fit in "
-            "a datagram: join groups that move together, or use shorter names"
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ Sans-I/O; times are seconds on our monotonic clock. Votes are on disk before a h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from heartbus.model import Timers
 from heartbus_membership.hearing import Hearing
@@ -27,7 +27,6 @@ class Beats:
         *,
         node: str,
         incarnation: int,
-        groups: Iterable[str],
         timers: Timers,
         keyring: Keyring,
         ownership: Ownership,
@@ -37,7 +36,6 @@ class Beats:
     ) -> None:
         self._node = node
         self._incarnation = incarnation
-        self._group_ids = {name: name_id(name) for name in groups}
         self._timers = timers
         self._keyring = keyring
         self._ownership = ownership
@@ -71,10 +69,10 @@ class Beats:
             leaving=self.leaving,
             deadtime_ms=round(self._timers.deadtime_s * 1000),
             config_digest=digest,
-            claims=tuple((self._group_ids[name], claim) for name, claim in claims.items()),
+            claims=tuple((name_id(name), claim) for name, claim in claims.items()),
             heard=self._hearing.marks(),
             votes=tuple(
-                (self._group_ids[name], name_id(whom))
+                (name_id(name), name_id(whom))
                 for name, whom in self._ownership.votes(now_s=now_s).items()
                 if name not in unwritten
             ),

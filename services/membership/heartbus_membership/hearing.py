@@ -7,7 +7,7 @@ configured link, and is no replay. Our own broadcasts come back to us: those are
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from heartbus_membership.claims import PeerReport
@@ -53,12 +53,16 @@ class Hearing:
         self._incarnation = incarnation
         self._peers = frozenset(peers)
         self._keyring = keyring
-        self._groups_by_id = groups_by_id
+        self._groups_by_id = dict(groups_by_id)
         self._our_id = name_id(node)
         self.own_sequence = 0
         self.replays = ReplayGuard(remembered)
         self.newest: dict[str, Heartbeat] = {}
         self.dropped: Counter[str] = Counter()
+
+    def use_groups(self, names: Iterable[str]) -> None:
+        """Listen for these groups too; those that go are heard on, and asked about no more."""
+        self._groups_by_id.update({name_id(name): name for name in names})
 
     def judge(self, datagram: bytes, *, link: str | None) -> Heard | Dropped | None:
         """Return what a datagram is worth; None: our own, come back."""

@@ -49,13 +49,17 @@ class Orders:
         clock: Callable[[], float],
     ) -> None:
         self._node = node
-        self._preferred = {group.name: group.preferred for group in groups}
+        self.use_groups(groups)
         self._ownership = ownership
         self._carry_out = carry_out
         self._unlike = unlike
         self._clock = clock
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._moves: dict[str, VipMoved] = {}
+
+    def use_groups(self, groups: Sequence[ResourceGroup]) -> None:
+        """Take commands about these groups from now on."""
+        self._preferred = {group.name: group.preferred for group in groups}
 
     def moved(self, move: VipMoved) -> None:
         """Take in how long a handover took; call ``turned`` some time after it."""

@@ -22,11 +22,12 @@ heard afresh before anything is claimed. Losing the bus changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from heartbus.events import DirectorStatus, GroupView, HoldStatus, Rung, VipState
 from heartbus.model import Timers
+from heartbus_membership.attention import Attention
 from heartbus_membership.ballot import Ballot
 from heartbus_membership.claims import (
     CLAIMING,
@@ -45,24 +46,13 @@ from heartbus_membership.claims import (
     Vote,
 )
 from heartbus_membership.readiness import Readiness
+from heartbus_membership.regrouping import forget_retired, regroup
 from heartbus_membership.rules import decide_group, is_candidate, note_yield
 from heartbus_membership.view import GONE, LIVE, KnownGroup, KnownPeer, View, ranks
 
 RELEASE_REPORT_S: Final = 0.5
 """A report of ``released`` that names another epoch counts once it is this much younger than the
 withdrawal: an older one may come from before vip had seen the grant."""
-
-STALL_S: Final = 1.0
-"""We were not running for so long: vip's silence meanwhile is ours, and counts anew."""
-
-BLINK_S: Final = (0.1, 0.5)
-"""Two keepalives, but no less and no more than this, without a turn: a peer may have claimed while
-we did not look. Nothing is claimed before it was heard again, or was silent for as long as it takes
-to be dead; if we stall again and again, only the time counts in which we did look."""
-
-QUIET_BEATS: Final = 3
-"""After our own stall, a director that was dead before it is silent for so many keepalives: had it
-come back meanwhile, we would have heard it. Any other one must be silent for a whole deadtime."""
 
 ORDER_S: Final = 30.0
 """A group that an operator wants here is asked for at most for so long."""
@@ -106,6 +96,7 @@ class Ownership:
         fences: Collection[str] = (),
         standby: Collection[str] = (),
     ) -> None:
+        self._directors = tuple(directors)
         voters = (*directors, *witnesses)
         others = {
             name: KnownPeer(name, witness=name in witnesses) for name in voters if name != node
@@ -139,10 +130,7 @@ class Ownership:
             ballot=ballot,
             fences=frozenset(fences),
         )
-        self._last_s = self._watched_since_s = started_s
-        low_s, high_s = BLINK_S
-        self._blink_s = min(max(2 * timers.keepalive_s, low_s), high_s)
-        self._gone_before: frozenset[str] = frozenset()
+        self._attention = Attention(self._view)
         self._standby = frozenset(standby) & self._view.groups.keys()
         for name in self._standby:
             self._view.groups[name].standby = True
@@ -171,7 +159,7 @@ class Ownership:
     def peer_heard(self, peer: str, report: PeerReport, *, now_s: float) -> list[Effect]:
         """Take in news from a peer, which is thereby alive; return what to write down of it."""
         view = self._view
-        self._notice_stall(now_s)
+        self._attention.turned(now_s=now_s)
         known = view.peers[peer]
         nothing_new = known.status is DirectorStatus.ALIVE and known.report == report
         known.heard_s = now_s
@@ -221,7 +209,7 @@ class Ownership:
         self, peer: str, status: DirectorStatus, *, cause: str | None, now_s: float
     ) -> None:
         """Note that a peer is late, dead or has left; ``cause`` is the id of that event."""
-        self._notice_stall(now_s)
+        self._attention.turned(now_s=now_s)
         known = self._view.peers[peer]
         if status in GONE and known.status not in GONE:
             for group in self._view.groups.values():
@@ -262,7 +250,7 @@ class Ownership:
 
     def vip_reported(self, state: VipState, *, now_s: float) -> None:
         """Take in a snapshot of the local vip."""
-        self._notice_stall(now_s)
+        self._attention.turned(now_s=now_s)
         view = self._view
         view.readiness.vip_reported(state, known_groups=view.groups, now_s=now_s)
         for held in state.groups:
@@ -275,7 +263,8 @@ class Ownership:
 
     def bus_changed(self, *, connected: bool, now_s: float) -> None:
         """Note that the connection to the bus came or went."""
-        self._notice_stall(now_s)  # or losing the bus freezes a silence of vip that was ours
+        # Before that, or losing the bus freezes a silence of vip that was ours.
+        self._attention.turned(now_s=now_s)
         self._view.readiness.bus_changed(connected=connected, now_s=now_s)
 
     def beat_sent(self, sequence: int, *, now_s: float) -> None:
@@ -313,6 +302,16 @@ class Ownership:
         """Take in which directors have another configuration or table than we."""
         self._view.unlike = frozenset(peers)
 
+    def use_groups(
+        self, rules: Sequence[GroupRule], *, epochs: Mapping[str, int], now_s: float
+    ) -> list[Effect]:
+        """Go on with these groups; ``epochs`` as at a start. See ``regrouping``."""
+        self._attention.turned(now_s=now_s)
+        added = regroup(self._view, rules, directors=self._directors, epochs=epochs, now_s=now_s)
+        if added:
+            self._attention.look_afresh(now_s=now_s)
+        return self._decide(now_s)
+
     def tick(self, *, now_s: float) -> list[Effect]:
         """Let time pass; call it at least every keepalive and every quarter of a lease."""
         return self._decide(now_s)
@@ -331,39 +330,46 @@ class Ownership:
 
         ``cause``: id of the event that told of the command.
         """
-        for name in groups:
-            self._view.groups[name].standby = True
-            self._view.groups[name].ordered_by = cause
-            self._view.groups[name].kept_until_s = float("-inf")
-            self._view.groups[name].wanted_until_s = float("-inf")
+        for group in self._known(groups):
+            group.standby = True
+            group.ordered_by = cause
+            group.kept_until_s = group.wanted_until_s = float("-inf")
         return self._decide(now_s)
 
     def takeover(
         self, groups: Collection[str], *, now_s: float, cause: str | None = None
     ) -> list[Effect]:
         """Ask the holders of groups to hand them over to us; ``cause`` as for standby."""
-        for name in groups:
-            self._view.groups[name].ordered_by = cause
-            self._view.groups[name].standby = False
-            self._view.groups[name].handed_over_until_s = float("-inf")
-            self._view.groups[name].wanted_until_s = now_s + ORDER_S
+        for group in self._known(groups):
+            group.ordered_by = cause
+            group.standby = False
+            group.handed_over_until_s = float("-inf")
+            group.wanted_until_s = now_s + ORDER_S
         return self._decide(now_s)
 
     def order_ended(self, groups: Collection[str], *, now_s: float) -> list[Effect]:
         """Note that nobody waits for a takeover any more; a standby stays."""
-        for name in groups:
-            self._view.groups[name].wanted_until_s = float("-inf")
+        for group in self._known(groups):
+            group.wanted_until_s = float("-inf")
         return self._decide(now_s)
+
+    def _known(self, groups: Iterable[str]) -> list[KnownGroup]:
+        """Leave out what a reload took away while the command waited."""
+        return [self._view.groups[name] for name in groups if name in self._view.groups]
 
     def others_ready(self, group: str) -> list[str]:
         """Return the directors that would take a group, the next one first."""
-        known = self._view.groups[group]
+        known = self._view.groups.get(group)
+        if known is None:
+            return []
         ready = [p.name for p, c in self._view.live_claims(known) if c.candidate]
         return sorted(ready, key=known.rank.__getitem__)
 
     def may_hold(self, group: str, *, now_s: float) -> bool:
         """Whether we are able to hold a group now, were it not for others."""
-        known = self._view.groups[group]
+        known = self._view.groups.get(group)
+        if known is None:
+            return False
         standby, known.standby = known.standby, False
         able = is_candidate(self._view, known, now_s)
         known.standby = standby
@@ -379,6 +385,15 @@ class Ownership:
         return why or "a start failed here, a better connected director is there, or no majority"
 
     # --- what is so ------------------------------------------------------------------------------
+
+    @property
+    def failback(self) -> bool:
+        """Whether a preferred director takes its groups back; it may be set while we run."""
+        return self._view.failback
+
+    @failback.setter
+    def failback(self, value: bool) -> None:
+        self._view.failback = value
 
     @property
     def settled(self) -> bool:
@@ -496,8 +511,8 @@ class Ownership:
 
     def _decide(self, now_s: float) -> list[Effect]:
         view = self._view
-        self._notice_stall(now_s)
-        self._trust_ourselves_again(now_s)
+        self._attention.turned(now_s=now_s)
+        self._attention.trust_again(now_s=now_s)
         view.notice_majority(now_s=now_s)
         ready = view.settled and view.is_ready(now_s=now_s)
         if not ready:
@@ -512,44 +527,12 @@ class Ownership:
                 effects.append(PersistEpoch(group=group.rule.name, epoch=group.highest))
             effects += decided
             _check(group)
+        forget_retired(view)
         moved_away = frozenset(name for name, group in view.groups.items() if group.standby)
         if moved_away != self._standby:
             self._standby = moved_away
             effects.append(PersistStandby(groups=moved_away))
         return effects
-
-    def _notice_stall(self, now_s: float) -> None:
-        view, away_s = self._view, now_s - self._last_s
-        if away_s > self._blink_s:
-            first = view.woke_s is None
-            self._watched_since_s = now_s if first else self._watched_since_s + away_s
-            view.woke_s = now_s
-            self._gone_before = frozenset(
-                p.name for p in view.peers.values() if p.gone_since_s <= self._last_s
-            )
-        if away_s > STALL_S:
-            view.readiness.own_stall(now_s=now_s)
-        self._last_s = now_s
-
-    def _trust_ourselves_again(self, now_s: float) -> None:
-        view = self._view
-        if view.woke_s is None:
-            return
-        # What was read in the turn in which we woke may have waited in the socket for as long as
-        # we slept; only what comes later is a fresh look.
-        woke_s = view.woke_s
-        if now_s > woke_s and all(self._is_sure(p, woke_s, now_s) for p in view.peers.values()):
-            view.woke_s = None
-
-    def _is_sure(self, peer: KnownPeer, woke_s: float, now_s: float) -> bool:
-        """Whether we know of a peer what it did while we did not run."""
-        timers = self._view.timers
-        beats_s = min(timers.deadtime_s, QUIET_BEATS * timers.keepalive_s)
-        if peer.heard_s > woke_s:
-            return True
-        enough = peer.name in self._gone_before
-        enough |= now_s >= self._watched_since_s + timers.deadtime_s
-        return enough and now_s >= woke_s + beats_s
 
 
 def _check(group: KnownGroup) -> None:

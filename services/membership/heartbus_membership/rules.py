@@ -37,6 +37,9 @@ from heartbus_membership.view import (
 PREFERRED_WAIT_S: Final = 3.0
 """How long a free group waits for a preferred director that is alive but not ready."""
 
+READ_S: Final = 60.0
+"""A group that is new waits so long for its preferred director to read the files too."""
+
 HANDED_OVER_S: Final = 3.0
 """After a hand-over we leave the group to others for so long, while one of them could take it."""
 
@@ -76,6 +79,8 @@ def decide_group(view: View, group: KnownGroup, now_s: float) -> Iterator[Effect
 def is_candidate(view: View, group: KnownGroup, now_s: float) -> bool:
     """Whether we would claim the group if it were our turn."""
     if view.node not in group.rank or not (view.settled and view.is_ready(now_s=now_s)):
+        return False
+    if group.retired:
         return False
     if view.readiness.group_failure(group.rule.name, now_s=now_s) is not None:
         return False
@@ -203,6 +208,8 @@ def _no_majority(view: View) -> str:
 def _reason_to_hand_over(view: View, group: KnownGroup, now_s: float) -> str | None:
     if view.stopping:
         return "this director stops"
+    if group.retired:
+        return "it is configured no more"
     if view.strict and view.ballot is None and view.isolated and view.alone:
         return "isolated: neither another director nor a ping node is heard"
     candidates = [p.name for p, claim in view.live_claims(group) if claim.candidate]
@@ -365,9 +372,11 @@ def _must_wait(view: View, group: KnownGroup, now_s: float) -> bool:
         group.waiting_since_s = now_s
     if group.was_claimed:
         return now_s < group.waiting_since_s + PREFERRED_WAIT_S
+    if not preferred.knows(group.rule.name) and now_s < group.since_s + READ_S:
+        return True
     # Without a bus both may become ready at the same age: it came up when we first heard it.
-    up_s = max(view.started_s, preferred.up_since_s + 2 * view.timers.keepalive_s)
-    return now_s < up_s + view.timers.initdead_s
+    heard_s = preferred.up_since_s + 2 * view.timers.keepalive_s
+    return now_s < max(view.started_s, group.since_s, heard_s) + view.timers.initdead_s
 
 
 def _reason_to_claim(view: View, group: KnownGroup) -> str:

@@ -33,10 +33,8 @@ from heartbus.events import (
 from heartbus.log import RateLimit
 from heartbus.model import (
     EXPIRY_TAIL_S,
-    AddressResource,
     Cluster,
     Failback,
-    ResourceGroup,
     Takeover,
 )
 from heartbus_membership import leases as files
@@ -47,7 +45,6 @@ from heartbus_membership.beats import Beats
 from heartbus_membership.claims import (
     Effect,
     Grant,
-    GroupRule,
     PersistEpoch,
     PersistStandby,
     PersistVote,
@@ -69,7 +66,7 @@ from heartbus_membership.ownership import Ownership
 from heartbus_membership.pinging import Pinger
 from heartbus_membership.relay import Relay
 from heartbus_membership.signing import Keyring
-from heartbus_membership.taking_up import TakingUp
+from heartbus_membership.taking_up import TakingUp, group_rules
 from heartbus_membership.turn import Turn
 from heartbus_membership.wire import Heartbeat, name_id
 
@@ -132,7 +129,7 @@ class MembershipService:
         self._ownership = Ownership(
             node=node,
             directors=tuple(d.name for d in cluster.directors),
-            groups=[group_rule(g, cluster.vip.script_timeout_s) for g in cluster.groups],
+            groups=group_rules(cluster),
             failback=settings.failback is Failback.ON,
             timers=self._timers,
             lease_s=settings.lease_s,
@@ -191,7 +188,6 @@ class MembershipService:
         self._beats = Beats(
             node=node,
             incarnation=incarnation,
-            groups=[group.name for group in cluster.groups],
             timers=self._timers,
             keyring=self._keyring,
             ownership=self._ownership,
@@ -212,7 +208,17 @@ class MembershipService:
         self._lag_s = 0.0
         self._cpu_wait = CpuWait()
         self._agreement = Agreement(cluster)
-        self.taking_up = TakingUp(keyring=self._keyring, agreement=self._agreement)
+        self.taking_up = TakingUp(
+            cluster,
+            keyring=self._keyring,
+            agreement=self._agreement,
+            ownership=self._ownership,
+            hearing=self._hearing,
+            orders=self._orders,
+            state_file=state_file,
+            carry_out=self._carry_out,
+            clock=clock,
+        )
         self._lag_seen_s = now_s
         self._woken: asyncio.Future[None] | None = None
         self._wake_wanted = False
@@ -545,14 +551,3 @@ class MembershipService:
         held_back = self._lines.passes(key, now_s=self._clock())
         if held_back is not None:
             getattr(self._log, level)(event, why=key, similar=held_back, **fields)
-
-
-def group_rule(group: ResourceGroup, script_timeout_s: float) -> GroupRule:
-    """Return a resource group as ownership sees it."""
-    stop_s = group.stop_max_s(script_timeout_s)
-    return GroupRule(
-        name=group.name,
-        preferred=group.preferred,
-        stop_s=stop_s,
-        may_overlap=all(isinstance(resource, AddressResource) for resource in group.resources),
-    )

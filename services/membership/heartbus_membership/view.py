@@ -51,6 +51,10 @@ class KnownPeer:
     up_since_s: float = float("-inf")
     cause: str | None = None
 
+    def knows(self, group: str) -> bool:
+        """Whether a group is configured there, as far as it was heard."""
+        return self.report is not None and group in self.report.claims
+
     def claim(self, group: str) -> Claim:
         """Return what a live peer says of a group; void unless it is live."""
         if self.status not in LIVE or self.report is None:
@@ -110,6 +114,10 @@ class KnownGroup:
     asked_after: int = 0
     """Our heartbeats of a higher sequence say that we ask."""
     ask_again_s: float = float("-inf")
+    since_s: float = float("-inf")
+    """When it was configured, if that was after our start."""
+    retired: bool = False
+    """It is configured no more: let go of it, and forget it then."""
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ Sans-I/O. Whatever arrives ends in a Heartbeat or in WireError, never in anythin
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ DATAGRAM_BYTES_MAX: Final = 1400
 NODE_BYTES_MAX: Final = 253
 GROUPS_MAX: Final = 64
 VOTERS_MAX: Final = 16
+NAMES_MAX: Final = 4 * (GROUPS_MAX + VOTERS_MAX)
 DIGEST_BYTES: Final = 8
 PARTS_BYTES_MAX: Final = 64
 """Of the digests of the parts of a configuration; a later version may have more parts."""
@@ -85,6 +87,7 @@ class Heartbeat:
     config_parts: bytes = b""
 
 
+@functools.lru_cache(maxsize=NAMES_MAX)
 def name_id(name: str) -> int:
     """Return the 64-bit id of a group or a director on the wire: BLAKE2b-64 of its name."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")

@@ -20,7 +20,7 @@ from heartbus.model import (
     VipSettings,
 )
 from heartbus_membership.claims import GroupRule
-from heartbus_membership.service import group_rule
+from heartbus_membership.taking_up import group_rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class Configured:
         self.vip = cluster.vip
         self.resource_groups = cluster.groups
         self.group_names = tuple(g.name for g in cluster.groups)
-        self.rules = [group_rule(g, cluster.vip.script_timeout_s) for g in cluster.groups]
+        self.rules = group_rules(cluster)
         self.tail_s = EXPIRY_TAIL_S if settings.takeover is Takeover.STRICT else 0.0
         self.takeover_options = {"witnesses": self.witness_names, "tail_s": self.tail_s}
 

@@ -102,7 +102,6 @@ class MembershipProcess:
         self.beats = Beats(
             node=host.name,
             incarnation=self.incarnation,
-            groups=setup.group_names,
             timers=self._timers,
             keyring=KEYRING,
             ownership=self.ownership,

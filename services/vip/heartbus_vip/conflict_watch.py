@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, Protocol, assert_never
 
 import structlog
@@ -16,7 +16,7 @@ from heartbus import subjects
 from heartbus.bus import Bus
 from heartbus.events import ConflictView, VipConflict, VipMoved, VipState
 from heartbus.log import RateLimit
-from heartbus.model import AddressResource, Cluster, OnConflict
+from heartbus.model import AddressResource, Cluster, OnConflict, ResourceGroup
 from heartbus_vip.actions import Action, AskNetwork
 from heartbus_vip.address import AddressError
 from heartbus_vip.conflicts import Alone, Ask, Asked, Conflicts, Defend, GiveUp, Outcome
@@ -50,6 +50,10 @@ class Tap(Protocol):
         """Call this when something was said."""
         ...
 
+    def use_addresses(self, addresses: Collection[str]) -> None:
+        """Hear what is said about these."""
+        ...
+
     def drain(self) -> list[Heard]:
         """Return what was said."""
         ...
@@ -69,6 +73,9 @@ class SilentTap:
     unread: Mapping[str, int] = {}
 
     def listen(self, readable: Callable[[], None] | None) -> None:
+        """Do nothing."""
+
+    def use_addresses(self, addresses: Collection[str]) -> None:
         """Do nothing."""
 
     def drain(self) -> list[Heard]:
@@ -91,7 +98,7 @@ def open_tap(
 ) -> Tap | None:
     """Open the sockets where conflicts are looked for; None where they are not, or cannot be."""
     addresses = {a.address for group in cluster.groups for a in group.addresses}
-    if cluster.vip.conflicts.policy is OnConflict.IGNORE or not addresses:
+    if cluster.vip.conflicts.policy is OnConflict.IGNORE:
         return None
     try:
         return WireTap(addresses, interface=interface)
@@ -142,6 +149,15 @@ class ConflictWatch:
             yield
         finally:
             self._tap.listen(None)
+
+    def use_groups(self, groups: Sequence[ResourceGroup]) -> None:
+        """Keep watch for the addresses of these groups from now on."""
+        self._moves.use_groups(groups)
+        self._outcomes += self._conflicts.use_groups(groups, now_s=self._clock())
+        try:
+            self._tap.use_addresses({a.address for group in groups for a in group.addresses})
+        except OSError as error:
+            self._log.warning("conflicts.unwatched", reason=error.strerror)
 
     @property
     def subjects(self) -> tuple[str, ...]:

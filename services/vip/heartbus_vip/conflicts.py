@@ -166,16 +166,31 @@ class Conflicts:
         self._of_peer: dict[str, frozenset[str]] = dict.fromkeys(peers, frozenset())
         self._epochs: dict[tuple[str, str], int] = {}
         self._probes: dict[str, _Probe] = {}
-        resources = [(group.name, a) for group in groups for a in group.addresses]
         self._addresses: dict[str, _Address] = {}
-        for number, (group, resource) in enumerate(resources, 1):
-            spread_s = settings.interval_s * number / (len(resources) + 1)
-            first_s = now_s + spread_s if settings.interval_s and watching else float("inf")
-            self._addresses.setdefault(
-                resource.address, _Address(resource=resource, group=group, ask_s=first_s)
-            )
         self.crowded = 0
         """Answers that were not looked at because too many machines gave some."""
+        self.use_groups(groups, now_s=now_s)
+
+    def use_groups(self, groups: Iterable[ResourceGroup], *, now_s: float) -> list[Outcome]:
+        """Look after the addresses of these groups; return which conflicts end with others."""
+        resources = [(group.name, a) for group in groups for a in group.addresses]
+        before, self._addresses = self._addresses, {}
+        every_s = self._settings.interval_s
+        for number, (group, resource) in enumerate(resources, 1):
+            known = before.pop(resource.address, None)
+            if known is not None:
+                known.resource, known.group = resource, group
+            else:
+                spread_s = every_s * number / (len(resources) + 1)
+                first_s = now_s + spread_s if every_s and self._watching else float("inf")
+                known = _Address(resource=resource, group=group, ask_s=first_s)
+            self._addresses.setdefault(resource.address, known)
+        return [
+            outcome
+            for address in before.values()
+            for mac, seen in list(address.seen.items())
+            for outcome in self._ended(address, mac, seen, "it is configured no more")
+        ]
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -391,7 +406,8 @@ class Conflicts:
             probe.sent += 1
             probe.due_s = now_s + PROBE_SPACING_S
             return [Ask(address=address) for address in probe.addresses]
-        answers = [s for a in probe.addresses for s in self._addresses[a.address].seen.values()]
+        asked = [self._addresses.get(a.address) for a in probe.addresses]
+        answers = [seen for a in asked if a is not None for seen in a.seen.values()]
         ends_s = probe.begun_s + PROBE_MAX_S
         if now_s < ends_s and not all(seen.is_conflict for seen in answers):
             probe.due_s = min(now_s + PROBE_SPACING_S, ends_s)

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from heartbus.events import HeldGroup, HoldStatus, Lease, ResourceStatus, ResourceView
+from heartbus.events import (
+    HeldGroup,
+    HoldStatus,
+    Lease,
+    ResourceStatus,
+    ResourceView,
+    VipAcquired,
+    VipFailed,
+    VipReleased,
+)
 from heartbus.model import (
     AddressResource,
     CheckedServicesResource,
@@ -16,7 +25,7 @@ from heartbus.model import (
     SavedRulesResource,
     ScriptResource,
 )
-from heartbus_vip.actions import CallScript
+from heartbus_vip.actions import CallScript, Tell
 from heartbus_vip.monitor import Monitor
 from heartbus_vip.stopping import Stopping
 
@@ -25,7 +34,9 @@ from heartbus_vip.stopping import Stopping
 class Group:
     """``todo``: resources that are still to be started or stopped, the next one first.
 
-    ``stopping``: how it goes with the first of them, if that is a script that stops.
+    ``stopping``: how it goes with the first of them, if that is a script that stops. ``joining``:
+    addresses that came to a group that is held; one that cannot be had is left out, and the group
+    held on. ``retired``: it is configured no more, and is forgotten once it is let go.
     """
 
     spec: ResourceGroup
@@ -46,6 +57,8 @@ class Group:
     left_over: bool = False
     stopping: Stopping | None = None
     known: dict[Resource, tuple[ResourceStatus, str]] = field(default_factory=dict)
+    joining: set[AddressResource] = field(default_factory=set)
+    retired: bool = False
 
     @property
     def running(self) -> bool:
@@ -61,6 +74,40 @@ class Group:
         """Remember where a resource stands."""
         self.known[resource] = (status, reason)
 
+    def acquired(self, node: str, *, now_s: float) -> Tell:
+        """Return the news that all of it is here."""
+        there = [a for a in self.spec.addresses if a in self.installed]
+        event = VipAcquired(
+            group=self.spec.name,
+            director=node,
+            epoch=self.epoch,
+            addresses=tuple(a.address for a in there),
+            took_s=now_s - self.began_s,
+        )
+        return Tell(event=event, cause=self.cause)
+
+    def released(self, node: str) -> Tell:
+        """Return the news that nothing of it is here any more."""
+        event = VipReleased(
+            group=self.spec.name,
+            director=node,
+            epoch=self.epoch,
+            addresses=tuple(a.address for a in self.spec.addresses),
+            reason=self.reason,
+        )
+        return Tell(event=event, cause=self.cause)
+
+    def failed(self, node: str, resource: str, reason: str) -> Tell:
+        """Return the news that one of its resources failed."""
+        event = VipFailed(
+            group=self.spec.name,
+            director=node,
+            epoch=self.epoch,
+            resource=resource,
+            reason=reason,
+        )
+        return Tell(event=event, cause=self.cause)
+
     def view(self) -> HeldGroup:
         """Return what the snapshot says of the group."""
         return HeldGroup(
@@ -75,8 +122,9 @@ class Group:
     def _resource(self, resource: Resource) -> ResourceView:
         match resource:
             case AddressResource():
-                there = ResourceStatus.RUNNING
-                status, reason = there if resource in self.installed else ResourceStatus.STOPPED, ""
+                status, reason = self.known.get(resource, (ResourceStatus.STOPPED, ""))
+                if resource in self.installed:
+                    status, reason = ResourceStatus.RUNNING, ""
             case ScriptResource():
                 status, reason = self.known.get(resource, (ResourceStatus.UNKNOWN, ""))
             case CheckedServicesResource() | SavedRulesResource():

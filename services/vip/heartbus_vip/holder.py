@@ -34,9 +34,6 @@ from heartbus.events import (
     HoldStatus,
     Lease,
     ResourceStatus,
-    VipAcquired,
-    VipFailed,
-    VipReleased,
     VipState,
 )
 from heartbus.model import (
@@ -55,11 +52,10 @@ from heartbus_vip.actions import (
     FenceSelf,
     PutAddress,
     RemoveAddress,
-    Tell,
 )
 from heartbus_vip.group import Group
-from heartbus_vip.monitor import Monitor
 from heartbus_vip.news import LeaseBook, LeaseNews
+from heartbus_vip.regrouping import begun, forget_retired, regroup
 from heartbus_vip.resource import ScriptEnd, ScriptResult, Verb
 from heartbus_vip.stopping import Next, Stopping
 
@@ -88,15 +84,24 @@ class Holder:
         self._settings = settings
         self._book = LeaseBook()
         self._stop_ends_s: float | None = None
-        self._groups = {
-            spec.name: Group(
-                spec=spec,
-                monitor=Monitor(spec.resources, settings.resources),
-                installed={a for a in spec.addresses if a in present},
-                left_over=spec.name in left_over or any(a in present for a in spec.addresses),
-            )
-            for spec in groups
-        }
+        self._groups = {spec.name: begun(spec, settings, present, left_over) for spec in groups}
+
+    def use_groups(
+        self,
+        groups: Collection[ResourceGroup],
+        *,
+        present: Collection[AddressResource] = (),
+        now_s: float,
+    ) -> list[Action]:
+        """Go on with these groups; ``present`` as at a start. What is held is not touched."""
+        actions = self.deadline_passed(now_s=now_s)
+        changes = regroup(self._groups, groups, settings=self._settings, present=present)
+        for change in changes:
+            for address in change.gone:
+                self._remove(change.group, address, actions)
+            if change.new and change.group.status is HoldStatus.HELD:
+                self._join(change.group, change.new, actions, now_s=now_s)
+        return [*actions, *self.deadline_passed(now_s=now_s)]
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -129,6 +134,7 @@ class Holder:
                 self._stop_again(group, actions, now_s=now_s)
             if group.status is HoldStatus.HELD:
                 self._ask_for_state(group, actions, now_s=now_s)
+        forget_retired(self._groups)
         self._check()
         return actions
 
@@ -142,7 +148,7 @@ class Holder:
         address = state.todo[0]
         assert isinstance(address, AddressResource)
         if problem is not None:
-            self._fail(state, address.name, problem, actions, now_s=now_s)
+            self._cannot_have(state, address, problem, actions, now_s=now_s)
             return actions
         state.todo.pop(0)
         actions.append(Announce(address=address))
@@ -164,7 +170,7 @@ class Holder:
         if step != state.step or state.status is not HoldStatus.STARTING:
             return actions
         if problem is not None:
-            self._fail(state, address.name, problem, actions, now_s=now_s)
+            self._cannot_have(state, address, problem, actions, now_s=now_s)
         else:
             self._start_next(state, actions, now_s=now_s)
         return actions
@@ -279,6 +285,11 @@ class Holder:
         )
 
     @property
+    def names(self) -> frozenset[str]:
+        """The groups that we know, those that are being let go for good included."""
+        return frozenset(self._groups)
+
+    @property
     def spoken(self) -> bool:
         """Whether membership was heard: before, nobody knows what is to be held."""
         return self._book.spoken
@@ -380,15 +391,45 @@ class Holder:
                 return
             group.todo.pop(0)  # virtual services are kept warm everywhere: nothing to start
         group.status, group.missing_since_s = HoldStatus.HELD, {}
+        group.joining.clear()
         group.monitor.begin(now_s=now_s)
-        event = VipAcquired(
-            group=group.spec.name,
-            director=self._node,
-            epoch=group.epoch,
-            addresses=tuple(a.address for a in group.spec.addresses),
-            took_s=now_s - group.began_s,
-        )
-        actions.append(Tell(event=event, cause=group.cause))
+        actions.append(group.acquired(self._node, now_s=now_s))
+
+    def _join(
+        self,
+        group: Group,
+        new: Collection[AddressResource],
+        actions: list[Action],
+        *,
+        now_s: float,
+    ) -> None:
+        """Start what came to a group that is held; nobody had it, so the network is asked first."""
+        if group.called is not None:
+            actions.append(AbortScript(group=group.spec.name))
+            group.called = None
+        group.status, group.began_s = HoldStatus.STARTING, now_s
+        group.todo, group.joining = list(new), set(new)
+        group.step += 1
+        actions.append(AskNetwork(group=group.spec.name, step=group.step, addresses=tuple(new)))
+
+    def _cannot_have(
+        self,
+        group: Group,
+        address: AddressResource,
+        problem: str,
+        actions: list[Action],
+        *,
+        now_s: float,
+    ) -> None:
+        """Fail the group, unless the address joined it: a slip must not move the others."""
+        if address not in group.joining:
+            self._fail(group, address.name, problem, actions, now_s=now_s)
+            return
+        self._tell_failure(group, address.name, problem, actions)
+        group.note(address, ResourceStatus.FAILED, problem)
+        group.installed.discard(address)
+        group.todo.remove(address)
+        self._start_next(group, actions, now_s=now_s)
 
     def _stop(self, group: Group, reason: str, actions: list[Action], *, now_s: float) -> None:
         if group.called is not None:
@@ -396,6 +437,7 @@ class Holder:
             group.called = None
         group.status = HoldStatus.STOPPING
         group.monitor.end()
+        group.joining.clear()
         group.reason, group.left_over = reason, False
         group.todo = list(reversed(group.spec.resources))
         group.step += 1
@@ -418,14 +460,7 @@ class Holder:
             group.status, group.reason = HoldStatus.FAILED, group.failure
         else:
             group.status = HoldStatus.RELEASED
-            event = VipReleased(
-                group=group.spec.name,
-                director=self._node,
-                epoch=group.epoch,
-                addresses=tuple(a.address for a in group.spec.addresses),
-                reason=group.reason,
-            )
-            actions.append(Tell(event=event, cause=group.cause))
+            actions.append(group.released(self._node))
         self._follow_lease(group, actions, now_s=now_s)
 
     def _bound_stop(self, group: Group, actions: list[Action], *, now_s: float) -> None:
@@ -545,14 +580,7 @@ class Holder:
     def _tell_failure(
         self, group: Group, resource: str, problem: str, actions: list[Action]
     ) -> None:
-        event = VipFailed(
-            group=group.spec.name,
-            director=self._node,
-            epoch=group.epoch,
-            resource=resource,
-            reason=problem,
-        )
-        actions.append(Tell(event=event, cause=group.cause))
+        actions.append(group.failed(self._node, resource, problem))
 
     def _lifetime_s(self, lease: Lease, *, now_s: float) -> int:
         left_s = math.ceil(lease.deadline_monotonic_s - now_s)

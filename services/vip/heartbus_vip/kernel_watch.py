@@ -55,6 +55,10 @@ class KernelWatch:
         finally:
             loop.remove_reader(self._news.fileno())
 
+    def use_addresses(self, addresses: Iterable[str]) -> None:
+        """Watch for these from now on."""
+        self._upkeep.use_addresses(frozenset(addresses))
+
     def refreshed(self, *, now_s: float) -> None:
         """Note a refresh of the addresses."""
         self._upkeep.refreshed(now_s=now_s)

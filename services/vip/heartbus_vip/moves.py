@@ -43,7 +43,20 @@ class Moves:
 
     def __init__(self, node: str, groups: Iterable[ResourceGroup]) -> None:
         self._node = node
-        moves = [_Move(g.name, g.addresses[0].address) for g in groups if g.addresses]
+        self._by_address: dict[str, _Move] = {}
+        self._by_group: dict[str, _Move] = {}
+        self.use_groups(groups)
+
+    def use_groups(self, groups: Iterable[ResourceGroup]) -> None:
+        """Follow these groups; one whose first address is another one begins anew."""
+        before = self._by_address
+        moves = []
+        for group in groups:
+            if group.addresses:
+                first = group.addresses[0].address
+                known = before.get(first)
+                same = known is not None and known.group == group.name
+                moves.append(known if same and known else _Move(group.name, first))
         self._by_address = {move.address: move for move in moves}
         self._by_group = {move.group: move for move in moves}
 

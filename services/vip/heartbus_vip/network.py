@@ -89,12 +89,17 @@ class Network:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._addresses, self._announcer = addresses, announcer
-        own = {a: g.announce for g in groups if g.announce is not None for a in g.addresses}
-        self._schedule = AnnounceSchedule(settings, own)
+        self._schedule = AnnounceSchedule(settings)
+        self.use_groups(groups)
         self._log, self._clock = log, clock
         self._lines = RateLimit(period_s=SIMILAR_LINES_S)
         self._just_put: list[AddressResource] = []
         self._silent: set[str] = set()
+
+    def use_groups(self, groups: Iterable[ResourceGroup]) -> None:
+        """Announce the addresses of these groups as they say, from the next burst on."""
+        own = {a: g.announce for g in groups if g.announce is not None for a in g.addresses}
+        self._schedule.use(own)
 
     @property
     def next_deadline_s(self) -> float | None:

@@ -27,8 +27,13 @@ class Repairs:
 
     def __init__(self, node: str, groups: Iterable[ResourceGroup]) -> None:
         self._node = node
-        self._group_of = {a: group.name for group in groups for a in group.addresses}
+        self._group_of: dict[AddressResource, str] = {}
         self._told: dict[AddressResource, _Told] = {}
+        self.use_groups(groups)
+
+    def use_groups(self, groups: Iterable[ResourceGroup]) -> None:
+        """Count those of these groups too; of one that is still being let go nothing is lost."""
+        self._group_of.update({a: group.name for group in groups for a in group.addresses})
 
     def repaired(
         self, addresses: Iterable[AddressResource], state: VipState, *, now_s: float

@@ -43,6 +43,10 @@ class AnnounceSchedule:
         self._settings, self._own = settings, own or {}
         self._announced: dict[AddressResource, _Announced] = {}
 
+    def use(self, own: Mapping[AddressResource, AnnounceSettings]) -> None:
+        """Use these own settings for bursts that begin from now on."""
+        self._own = own
+
     def start(self, address: AddressResource, *, now_s: float) -> None:
         """Begin a burst, again if there was one; its first frame is due at once."""
         settings = self._own.get(address, self._settings)

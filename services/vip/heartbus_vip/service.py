@@ -24,7 +24,7 @@ from heartbus import subjects
 from heartbus.bus import Bus, Inbox
 from heartbus.events import GroupGranted, GroupRevoked, MembershipState, Message, VipState
 from heartbus.log import RateLimit
-from heartbus.model import Cluster, ScriptResource
+from heartbus.model import Cluster, ResourceGroup, ScriptResource
 from heartbus.runner import Context, MachineError
 from heartbus_vip.actions import (
     AbortScript,
@@ -123,11 +123,7 @@ class VipService:
             log=log,
             clock=clock,
         )
-        self._with_scripts = frozenset(
-            group.name
-            for group in cluster.groups
-            if any(isinstance(r, ScriptResource) for r in group.resources)
-        )
+        self._with_scripts = _with_scripts(cluster.groups)
         resources = cluster.vip.resources
         self._hooks = HookCalls(node=node, hooks=resources.hooks, log=log)
         self._tracking = Tracking(resources.trackers)
@@ -137,6 +133,24 @@ class VipService:
         self._changed = asyncio.Event()
         self._all_stopped = asyncio.Event()
         self._published: VipState | None = None
+
+    def take_up(self, wanted: Cluster) -> None:
+        """Go on with these groups: what is held and configured still is not touched."""
+        groups = wanted.groups
+        if groups == self._cluster.groups:
+            self._cluster = wanted
+            return
+        self._cluster = wanted
+        self._network.use_groups(groups)
+        self._repairs.use_groups(groups)
+        self._conflicts.use_groups(groups)
+        self._kernel.use_addresses(a.address for g in groups for a in g.addresses)
+        self._with_scripts |= _with_scripts(groups)
+        new = [a for g in groups if g.name not in self._holder.names for a in g.addresses]
+        present = self._network.present(new)
+        self._carry_out(self._holder.use_groups(groups, present=present, now_s=self._clock()))
+        self._tell_changes()
+        self._changed.set()
 
     async def run(self, *, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Hold and let go until ``stopping`` is set, then let go of everything."""
@@ -420,6 +434,14 @@ class VipService:
             self._log.warning(event, reason=reason, similar=held_back)
 
 
+def _with_scripts(groups: Iterable[ResourceGroup]) -> frozenset[str]:
+    return frozenset(
+        group.name
+        for group in groups
+        if any(isinstance(resource, ScriptResource) for resource in group.resources)
+    )
+
+
 def _no_arp(address: str, interface: str) -> str | None:
     return f"cannot announce {address} on {interface}: no socket"
 
@@ -470,12 +492,8 @@ async def vip(context: Context) -> None:
     )
     callback = Callback(lambda: context.cluster.reload.callback, log=context.log)
     context.files_changed = callback.files_changed
-    context.take_up = _wait_for_restart
+    context.take_up = service.take_up
     try:
         await service.run(stopping=context.stopping, ready=context.ready)
     finally:
         await callback.stop()
-
-
-def _wait_for_restart(_wanted: Cluster) -> None:
-    """Take up nothing: what is held, and how, is decided when vip starts."""

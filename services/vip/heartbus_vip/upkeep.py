@@ -63,6 +63,10 @@ class Upkeep:
         self._links: dict[int, _Link] = {}
         self._refreshed_s = -math.inf
 
+    def use_addresses(self, addresses: Collection[str]) -> None:
+        """Look after these from now on."""
+        self._addresses = frozenset(addresses)
+
     def refreshed(self, *, now_s: float) -> None:
         """Note a refresh of the addresses."""
         self._refreshed_s = now_s

@@ -66,27 +66,44 @@ class WireTap:
         self._interface = interface
         self.unread: Counter[str] = Counter()
         self._sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[int, socket.socket] = {}
         self._readable: Callable[[], None] | None = None
         try:
-            for ethertype in neighbours.ETHERTYPES:
-                if any((":" in a) == (ethertype == neighbours.ETHERTYPE_IPV6) for a in addresses):
-                    program = neighbours.passing(ethertype, addresses)
-                    self._sockets.append(_open(ethertype, program))
+            self.use_addresses(addresses)
         except OSError:
             self.close()
             raise
 
+    def use_addresses(self, addresses: Collection[str]) -> None:
+        """Hear what is said about these from now on.
+
+        Raises:
+            OSError: as for a new one.
+
+        """
+        for ethertype in neighbours.ETHERTYPES:
+            opened = self._sockets.get(ethertype)
+            wanted = any((":" in a) == (ethertype == neighbours.ETHERTYPE_IPV6) for a in addresses)
+            if opened is None and not wanted:
+                continue
+            program = neighbours.passing(ethertype, addresses)
+            if opened is not None:
+                _attach(opened, program)
+                continue
+            opened = self._sockets[ethertype] = _open(ethertype, program)
+            if self._readable is not None:
+                asyncio.get_running_loop().add_reader(opened, self._rest, opened)
+
     def close(self) -> None:
         """Hear no more."""
         self.listen(None)
-        for opened in (self._sender, *self._sockets):
+        for opened in (self._sender, *self._sockets.values()):
             opened.close()
 
     def listen(self, readable: Callable[[], None] | None) -> None:
         """Call ``readable`` from now on when something was said; None: call nobody."""
         before, self._readable = self._readable, readable
-        for opened in self._sockets:
+        for opened in self._sockets.values():
             if readable is not None:
                 asyncio.get_running_loop().add_reader(opened, self._rest, opened)
             elif before is not None:
@@ -106,7 +123,7 @@ class WireTap:
     def drain(self) -> list[Heard]:
         """Return what was said since the last call; never waits."""
         heard: list[Heard] = []
-        for opened in self._sockets:
+        for opened in self._sockets.values():
             for _ in range(PACKETS_AT_ONCE_MAX):
                 try:
                     packet, source = opened.recvfrom(neighbours.PACKET_BYTES_MAX)
@@ -166,13 +183,18 @@ def _open(ethertype: int, program: tuple[Instruction, ...]) -> socket.socket:
     opened = socket.socket(socket.AF_PACKET, kind, socket.htons(ethertype))
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*step) for step in program))
-        filter_ = struct.pack("@HP", len(program), ctypes.addressof(code))
-        opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
+        _attach(opened, program)
     except OSError:
         opened.close()
         raise
     return opened
+
+
+def _attach(opened: socket.socket, program: tuple[Instruction, ...]) -> None:
+    """Let a socket hear what a program passes, instead of what another one did (socket(7))."""
+    code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*step) for step in program))
+    filter_ = struct.pack("@HP", len(program), ctypes.addressof(code))
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
 
 
 def _hardware_address(any_socket: socket.socket, interface: str) -> bytes | None:

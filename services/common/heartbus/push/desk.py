@@ -21,7 +21,7 @@ from heartbus.push import files, staging
 from heartbus.push.files import PushFileError
 from heartbus.push.staging import Act, Answer, Staging
 from heartbus.push.trust import distrust
-from heartbus.reload import waits_for_restart, with_live_parts
+from heartbus.reload import told_of_restart, with_live_parts
 
 if TYPE_CHECKING:
     from heartbus.runner import Context
@@ -53,8 +53,10 @@ class PushDesk:
     async def run(self) -> None:
         """Take back what nobody goes on with, until cancelled; begin without what is left over."""
         left_over = files.pushed_to(self._context.config)
-        if left_over is not None:
-            await asyncio.to_thread(files.discard, left_over)
+        async with self._lock:
+            # Not what a push that was quicker than we has just put there.
+            if left_over is not None and self._staging.phase is staging.Phase.IDLE:
+                await asyncio.to_thread(files.discard, left_over)
         while True:
             self._changed.clear()
             due_s = self._staging.next_deadline_s
@@ -145,8 +147,7 @@ class PushDesk:
         self._secrets = tuple(key.secret for key in keys)
         self._secrets_until_s = self._now_s() + staging.PREPARE_S + staging.CONFIRM_S
         self._staging.prepared(now_s=self._now_s())
-        waiting = waits_for_restart(running, loaded.cluster)
-        details = (f"waits for a restart: {', '.join(waiting)}",) if waiting else ()
+        details = told_of_restart(running, loaded.cluster)
         return CommandOutcome(
             done=True, message="prepared", details=details, digest=config_digest(loaded.cluster)
         )

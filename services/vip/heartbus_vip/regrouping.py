@@ -1,0 +1,90 @@
+"""Takes up another set of resource groups while vip runs.
+
+Sans-I/O. What is held goes on being held: of a group that changed only the addresses that came or
+went are touched. A group that is configured no more follows its lease as before, and is forgotten
+once it is let go. The scripts of a group do not change here (``heartbus.reload`` sees to that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from heartbus.events import HoldStatus
+from heartbus.model import AddressResource, ResourceGroup, ScriptResource, VipSettings
+from heartbus_vip.group import Group
+from heartbus_vip.monitor import Monitor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What came to a group (``new``) and what is here of what went (``gone``), in order."""
+
+    group: Group
+    new: tuple[AddressResource, ...]
+    gone: tuple[AddressResource, ...]
+
+
+def begun(
+    spec: ResourceGroup,
+    settings: VipSettings,
+    present: Collection[AddressResource],
+    left_over: Collection[str] = (),
+) -> Group:
+    """Return a group of which nothing is known but what the kernel has of it."""
+    return Group(
+        spec=spec,
+        monitor=Monitor(spec.resources, settings.resources),
+        installed={a for a in spec.addresses if a in present},
+        left_over=spec.name in left_over or any(a in present for a in spec.addresses),
+    )
+
+
+def regroup(
+    groups: dict[str, Group],
+    wanted: Collection[ResourceGroup],
+    *,
+    settings: VipSettings,
+    present: Collection[AddressResource],
+) -> list[Change]:
+    """Make ``groups`` those that are wanted, in that order; return what changed in old ones."""
+    before = dict(groups)
+    groups.clear()
+    changes: list[Change] = []
+    for spec in wanted:
+        group = before.pop(spec.name, None)
+        if group is None:
+            groups[spec.name] = begun(spec, settings, present)
+            continue
+        groups[spec.name] = group
+        group.retired = False
+        if group.spec != spec:
+            changes.append(_change(group, spec))
+    for name, group in before.items():
+        group.retired = True
+        groups[name] = group
+    return changes
+
+
+def _change(group: Group, spec: ResourceGroup) -> Change:
+    old, group.spec = group.spec, spec
+    new = tuple(a for a in spec.addresses if a not in old.addresses)
+    gone = tuple(a for a in reversed(old.addresses) if a not in spec.addresses)
+    todo = {r for r in group.todo if isinstance(r, ScriptResource) or r in spec.resources}
+    if group.status is HoldStatus.STARTING:
+        group.todo = [r for r in spec.resources if r in todo or r in new]
+    elif group.status is HoldStatus.STOPPING:
+        group.todo = [r for r in reversed(spec.resources) if r in todo]
+    group.joining.difference_update(gone)
+    for address in gone:
+        group.known.pop(address, None)
+        group.missing_since_s.pop(address, None)
+    return Change(group=group, new=new, gone=tuple(a for a in gone if a in group.installed))
+
+
+def forget_retired(groups: dict[str, Group]) -> None:
+    """Forget what is configured no more and let go; call it after deadlines."""
+    for name, group in list(groups.items()):
+        idle = group.status in (HoldStatus.RELEASED, HoldStatus.FAILED)
+        if group.retired and idle and group.lease is None and not group.left_over:
+            del groups[name]
