@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from heartbus.cli.push import PushError, document, local_files
+from heartbus.config import load
+from heartbus.config.digest import config_digest
 from tests.common.config_samples import QUIET, directory
 from tests.common.nats import free_port
 
@@ -67,8 +70,42 @@ def test_what_includes_more_is_refused(place: Path) -> None:
     done = push(place, f'include = "more.toml"\n{DOCUMENT}')
     assert done.returncode == 2
     assert (
-        "new.toml: with include; the other directors have not got what it includes" in done.stderr
+        "new.toml: with include (1 more); the other directors have not got what it includes"
+        in done.stderr
     )
+    assert "--join pushes all of them as one" in done.stderr
+
+
+def test_joined_it_is_one_file_that_means_the_same_with_the_same_files_beside_it(
+    place: Path,
+) -> None:
+    (place / "conf.d").mkdir()
+    more = place / "conf.d" / "more.toml"
+    more.write_text("[vip]\nlifetime = 9\n[[directors]]\nname = 'three'\n")
+    more.chmod(0o600)
+    main = place / "heartbus.toml"
+    main.write_text(f'include = "conf.d/*.toml"\n{DOCUMENT}')
+    text, loaded = document(str(main), join=True)
+    assert local_files(str(main), loaded) == (str(place / "key"),)
+    assert "include" not in text
+    one = place / "one.toml"
+    one.write_text(text)
+    one.chmod(0o600)
+    again = load(str(one))
+    assert again.included == ()
+    assert config_digest(again.cluster) == config_digest(loaded.cluster)
+    assert again.cluster.membership.authentication == loaded.cluster.membership.authentication
+
+
+def test_a_secret_in_what_is_included_is_not_joined_in(place: Path) -> None:
+    more = place / "more.toml"
+    more.write_text(
+        "[[membership.authentication.keys]]\nid = 2\nsecret = 'not-for-everybody-else'\n"
+    )
+    more.chmod(0o600)
+    (place / "heartbus.toml").write_text(f'include = "more.toml"\n{DOCUMENT}')
+    with pytest.raises(PushError, match=r"more\.toml:3: .*secret: a secret; whoever listens"):
+        document(str(place / "heartbus.toml"), join=True)
 
 
 def test_a_directory_is_refused(place: Path) -> None:

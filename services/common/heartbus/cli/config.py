@@ -156,6 +156,7 @@ def diff(old: str, new: str, *, as_json: bool) -> None:
 @config.command(epilog="Example: heartbus config push --dry-run heartbus.toml")
 @click.argument("file")
 @click.option("--dry-run", is_flag=True, help="Test it everywhere and show what would be done.")
+@click.option("--join", is_flag=True, help="Push FILE and what it includes as one file.")
 @click.option(
     "--without",
     multiple=True,
@@ -178,6 +179,7 @@ def push(
     file: str,
     *,
     dry_run: bool,
+    join: bool,
     without: tuple[str, ...],
     timeout_s: float,
     config: str,
@@ -190,7 +192,8 @@ def push(
     it takes the place of their files (FILE.old is kept beside each) and is taken up. If one of
     them refuses or does not answer, all go back. The configuration of this director (--config)
     has the key that the others believe. Secrets must be in files of their own, on every director;
-    their names are relative to FILE, so edit a copy beside the original.
+    their names are relative to FILE, so edit a copy beside the original. Files with secrets and
+    ldirectord files that a group names stay local, and are named.
 
     Exit code: 0 every director runs with it (--dry-run: could), 1 refused or taken back, 2 FILE
     cannot be used, 3 the bus cannot be reached.
@@ -202,6 +205,7 @@ def push(
         config=config,
         nats=nats,
         dry_run=dry_run,
+        join=join,
         without=without,
         timeout_s=timeout_s,
         as_json=as_json,

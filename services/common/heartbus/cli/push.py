@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import tomli_w
 
 from heartbus import log, subjects
 from heartbus.bus import Inbox, bus_of_people
 from heartbus.cli.options import observer_name
 from heartbus.cli.watch import printable
-from heartbus.config import ConfigError, Loaded, load
+from heartbus.config import ConfigError, Loaded, load, source
 from heartbus.config.digest import config_digest
+from heartbus.config.includes import read_joined
+from heartbus.config.report import Report
 from heartbus.config.source import content_digest
 from heartbus.events import (
     CommandOutcome,
@@ -69,11 +73,12 @@ def push(
     without: tuple[str, ...],
     timeout_s: float,
     as_json: bool,
+    join: bool = False,
 ) -> int:
-    """Distribute a file; return the exit code."""
+    """Distribute a file, with what it includes if ``join``; return the exit code."""
     log.configure(level="error")
     try:
-        text, loaded = _document(file)
+        text, loaded = document(file, join=join)
         secret = _secret(config)
     except ConfigError as error:
         return fail(PROGRAM, error, EXIT_CONFIG)
@@ -90,7 +95,7 @@ def push(
     # Directors may run with another profile of times (--timers), so theirs is the version.
     digests = [said.digest for said in pusher.said.values()]
     version = digests[0] if digests else config_digest(loaded.cluster)
-    _print(file, version, pusher, as_json=as_json)
+    _print(file, version, pusher, local_files(file, loaded), as_json=as_json)
     return 0 if pusher.round.verdict in (Verdict.KEPT, Verdict.TESTED) else EXIT_REFUSED
 
 
@@ -223,8 +228,8 @@ class _Pusher:
         return await self._bus.request(name, self._writers[name], message, timeout_s=timeout_s)
 
 
-def _document(file: str) -> tuple[str, Loaded]:
-    """Return a file that can be pushed.
+def document(file: str, *, join: bool) -> tuple[str, Loaded]:
+    """Return a file that can be pushed, as it is or joined with what it includes.
 
     Raises:
         ConfigError: it cannot be used.
@@ -237,10 +242,11 @@ def _document(file: str) -> tuple[str, Loaded]:
             f"{file} is a directory: one TOML file is pushed; heartbus config convert writes one",
             EXIT_CONFIG,
         )
-    if loaded.included:
+    if loaded.included and not join:
         raise PushError(
-            f"{file}: with include; the other directors have not got what it includes. Allowed is"
-            " one file, as heartbus config convert writes it",
+            f"{file}: with include ({len(loaded.included)} more); the other directors have not"
+            " got what it includes. Allowed is one file: --join pushes all of them as one, without"
+            " their comments, and every director, this one too, has that one then",
             EXIT_CONFIG,
         )
     for place in loaded.secrets:
@@ -250,10 +256,32 @@ def _document(file: str) -> tuple[str, Loaded]:
             " that file on every director",
             EXIT_CONFIG,
         )
-    text = Path(file).read_bytes().decode()
+    joined = joined_text(file) if loaded.included else None
+    text = Path(file).read_bytes().decode() if joined is None else joined
     if len(text) > TEXT_CHARS_MAX:
         raise PushError(f"{file}: at most {TEXT_CHARS_MAX} characters are pushed", EXIT_CONFIG)
     return text, loaded
+
+
+def joined_text(file: str) -> str | None:
+    """Return a file with all that it includes as one TOML text; None if it cannot be read so.
+
+    It means the same beside the file itself: names in included files are relative to that too.
+    """
+    report = Report()
+    main = source.read(file, report)
+    read = None if main is None else read_joined(main, report)
+    return None if read is None else tomli_w.dumps(read[0].content)
+
+
+def local_files(file: str, loaded: Loaded) -> tuple[str, ...]:
+    """Return what a configuration reads besides itself: it is not pushed, and each has its own."""
+    pushed = {os.path.realpath(each) for each in (file, *loaded.included)}
+    return tuple(
+        name
+        for name, digest in loaded.files.items()
+        if digest and os.path.isfile(name) and os.path.realpath(name) not in pushed
+    )
 
 
 def _secret(config: str) -> bytes:
@@ -278,12 +306,16 @@ def _with_reasons(outcome: CommandOutcome | None) -> CommandOutcome | None:
     return dataclasses.replace(outcome, message="\n".join((outcome.message, *outcome.details)))
 
 
-def _print(file: str, version: str, pusher: _Pusher, *, as_json: bool) -> None:
+def _print(
+    file: str, version: str, pusher: _Pusher, local: tuple[str, ...], *, as_json: bool
+) -> None:
     round_ = pusher.round
     assert round_ is not None
     if as_json:
-        click.echo(json.dumps(_json(version, pusher), indent=2))
+        click.echo(json.dumps({**_json(version, pusher), "local_files": list(local)}, indent=2))
         return
+    if local:
+        click.echo(printable(f"not pushed, each director has its own: {', '.join(local)}"))
     for name, said in pusher.said.items():
         for note in said.notes:
             click.echo(printable(f"{name}: {note}"))
