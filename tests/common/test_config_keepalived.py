@@ -174,10 +174,9 @@ def test_what_has_no_counterpart_is_listed_with_its_line(tmp_path: Path) -> None
     _cluster, said = read(tmp_path, SAMPLE)
     lost = "has no counterpart in heartbus; left out"
     for line in (
-        f"warning keepalived.conf:2: global_defs: 'global_defs' {lost}",
-        f"warning keepalived.conf:6: vrrp_script: 'vrrp_script chk' {lost}",
-        f"warning keepalived.conf:14: notify_master: 'notify_master /bin/x' {lost}",
-        f"warning keepalived.conf:27: track_script: 'track_script' {lost}",
+        f"warning keepalived.conf:3: router_id: 'router_id lvs1' {lost}",
+        "warning keepalived.conf:14: notify_master: 'notify_master /bin/x' is called in another"
+        " way here, with STATE, GROUP and EPOCH: see [[vip.resources.hooks]]; left out",
         f"warning keepalived.conf:57: delay_before_retry: 'delay_before_retry 3' {lost}",
         "warning keepalived.conf:62: TCP_CHECK: the check of '10.0.0.12:80' is another than that"
         " of the first real server, which counts for the whole service",

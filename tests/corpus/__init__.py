@@ -17,14 +17,17 @@ from typing import Any, Final
 
 import tomli_w
 
-from heartbus.config import ConfigError, Loaded
+from heartbus.config import ConfigError, Loaded, keepalived
 from heartbus.config.document import document
+from heartbus.config.report import Place, Places, Report
 from heartbus.model import Cluster
 from tests.common.config_samples import QUIET, Files, directory, loaded, said
 
 HERE: Final = Path(__file__).parent
 EXPECTED: Final = ".expected"
-KINDS: Final = ("ldirectord", "ha.cf", "haresources", "authkeys", "toml")
+KINDS: Final = ("ldirectord", "ha.cf", "haresources", "authkeys", "toml", "keepalived")
+INCLUDED: Final = ".inc"
+"""What a keepalived.conf of the corpus includes; no sample of its own."""
 
 _PARTS: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "ldirectord": lambda d: {"virtual_services": d.get("virtual_services", [])},
@@ -35,6 +38,10 @@ _PARTS: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "haresources": lambda d: {"groups": d.get("groups", [])},
     "authkeys": lambda d: d["membership"]["authentication"],
     "toml": lambda d: d,
+    "keepalived": lambda d: {
+        **{k: d[k] for k in ("groups", "vip", "virtual_services") if k in d},
+        "membership": {k: v for k, v in d["membership"].items() if k != "authentication"},
+    },
 }
 
 
@@ -58,6 +65,9 @@ class Sample:
         content = self.path.read_bytes()
         if self.kind == "toml":
             return directory(tmp_path, {"heartbus.toml": content})
+        if self.kind == "keepalived":
+            included = {path.name: path for path in self.path.parent.glob(f"*{INCLUDED}")}
+            return directory(tmp_path, {"keepalived.conf": content, **included})
         files: Files = dict(QUIET)
         if self.kind == "ldirectord":
             files["haresources"] = "linuxha1 192.168.7.110/24 ldirectord::sample.cf\n"
@@ -69,6 +79,8 @@ class Sample:
     def load(self, tmp_path: Path) -> tuple[Loaded | None, list[str]]:
         """Return what was loaded, None if it is refused, and what was said."""
         place = self.place(tmp_path)
+        if self.kind == "keepalived":
+            return _imported(place)
         try:
             result = loaded(place)
         except ConfigError as error:
@@ -85,11 +97,21 @@ class Sample:
         return text + ("\n" if text else "") + tomli_w.dumps(part)
 
 
+def _imported(place: Path) -> tuple[Loaded | None, list[str]]:
+    report, file = Report(), str(place / "keepalived.conf")
+    cluster = keepalived.load(file, directors=["lvs1", "lvs2"], secret=b"s", report=report)
+    lines = said(report.diagnostics(), place)
+    if cluster is None or report.errors:
+        return None, lines
+    places = Places(whole=Place(file=file))
+    return Loaded(cluster=cluster, diagnostics=report.diagnostics(), places=places), lines
+
+
 def samples() -> Iterator[Sample]:
     """Yield the whole corpus in order."""
     for kind in KINDS:
         for path in sorted((HERE / kind).iterdir()):
-            if path.suffix != EXPECTED:
+            if path.suffix not in (EXPECTED, INCLUDED):
                 yield Sample(kind, path)
 
 

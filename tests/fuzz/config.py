@@ -43,22 +43,9 @@ FINDINGS: Final = Path("build/fuzz")
 HOSTS: Final = Hosts("10.0.0.1 web1\n2001:db8::1 web1\n")
 
 
-FUZZED: Final = (*KINDS, "keepalived")
-KEEPALIVED: Final = b"""\
-$X=3
-vrrp_instance v { interface eth0
- virtual_ipaddress { 10.0.0.1/24 dev eth0 } }
-virtual_server 10.0.0.1 80 { lvs_sched rr
- lvs_method DR
- real_server 10.0.0.2 80 { weight $X
-  HTTP_GET { url { path /
-   status_code 200-299 } } } }
-"""
-
-
 def parse(content: bytes, place: Path) -> None:
     """Give the input, without its first byte, to the parser that this byte picks."""
-    kind = FUZZED[content[0] % len(FUZZED)] if content else FUZZED[0]
+    kind = KINDS[content[0] % len(KINDS)] if content else KINDS[0]
     text = content[1:].decode("utf-8", "surrogateescape")
     report = Report()
     match kind:
@@ -101,7 +88,6 @@ def main() -> None:
         for number, sample in enumerate(samples()):
             first = bytes([KINDS.index(sample.kind)])
             (seeds / str(number)).write_bytes(first + sample.path.read_bytes())
-        (seeds / "keepalived").write_bytes(bytes([FUZZED.index("keepalived")]) + KEEPALIVED)
         place = Path(temporary, "place")
         place.mkdir()
         grown_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + GROWTH_MIB

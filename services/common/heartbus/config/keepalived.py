@@ -15,7 +15,13 @@ from typing import Final
 from heartbus.config import source
 from heartbus.config.keepalived_addresses import STATEMENTS, Announcements, address
 from heartbus.config.keepalived_blocks import Block, parse
-from heartbus.config.keepalived_services import groups_of_addresses, left_out, services
+from heartbus.config.keepalived_services import (
+    NO_COUNTERPART,
+    groups_of_addresses,
+    left_out,
+    services,
+)
+from heartbus.config.keepalived_tracks import DEFINITIONS, USES, Tracks, tracked_files
 from heartbus.config.report import Place, Places, Report, shown
 from heartbus.config.validate import validate
 from heartbus.config.values import BadValueError, interface, ip
@@ -33,6 +39,8 @@ from heartbus.model import (
     HeartbeatLink,
     Membership,
     ResourceGroup,
+    ResourceSettings,
+    Tracker,
     UnicastLink,
     VipSettings,
     VirtualService,
@@ -56,9 +64,22 @@ _SAID: Final = frozenset(
         "unicast_peer",
         "unicast_src_ip",
         "authentication",
+        "native_ipv6",
     }
 )
 """Statements of a vrrp_instance that are read, or that heartbus needs no word about."""
+
+
+_NOTIFY: Final = frozenset(
+    {
+        *("notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"),
+        *("notify_deleted", "notify_master_rx_lower_pri", "smtp_alert"),
+    }
+)
+HOOKS: Final = (
+    "is called in another way here, with STATE, GROUP and EPOCH: see [[vip.resources.hooks]];"
+    " left out"
+)
 
 
 class _Included:
@@ -105,7 +126,7 @@ def load(
         elif block.name == "garp_group":
             announcements.garp_group(block)
     reader = _Reader(directors, announcements, report)
-    addresses = groups_of_addresses(blocks, report)
+    addresses, files = groups_of_addresses(blocks, report), tracked_files(blocks)
     found: list[VirtualService] = []
     for block in blocks:
         match block.name:
@@ -114,9 +135,11 @@ def load(
             case "vrrp_sync_group":
                 reader.sync_group(block)
             case "virtual_server":
-                found += services(block, addresses, report)
+                found += services(block, addresses, files, report)
             case "virtual_server_group" | "global_defs" | "garp_group":
                 pass
+            case name if name in DEFINITIONS:
+                reader.tracks.define(block)
             case _:
                 left_out(block, report)
     groups = reader.groups()
@@ -131,7 +154,10 @@ def load(
             failback=reader.failback,
             lease_s=default_lease_s(TIMER_PROFILES[TIMERS], voters=len(directors)),
         ),
-        vip=VipSettings(announce=announcements.everywhere),
+        vip=VipSettings(
+            announce=announcements.everywhere,
+            resources=ResourceSettings(trackers=reader.trackers(groups)),
+        ),
         groups=groups,
         virtual_services=tuple(_in_group(service, groups) for service in found),
         source=path,
@@ -166,12 +192,14 @@ class _Reader:
         self._report = report
         self._instances: dict[str, _Instance] = {}
         self._synced: dict[str, list[str]] = {}
+        self.tracks = Tracks(report)
         self.links: list[HeartbeatLink] = []
         self.failback = Failback.ON
 
     def instance(self, block: Block) -> None:
         """Take in one vrrp_instance."""
         said = {line.name: line for line in block.inner}
+        name = block.values[0] if block.values else ""
         nic = _first(said.get("interface"))
         addresses: list[AddressResource] = []
         for line in block.inner:
@@ -185,7 +213,11 @@ class _Reader:
                     self.failback = Failback.OFF
                 case "authentication":
                     self._report.note(line.place, "heartbeats are signed with a key of their own")
-                case name if name not in _SAID | STATEMENTS:
+                case word if word in USES:
+                    self.tracks.use(line, name)
+                case word if word in _NOTIFY:
+                    left_out(line, self._report, HOOKS)
+                case word if word not in _SAID | STATEMENTS:
                     left_out(line, self._report)
         if nic is not None and "unicast_peer" not in said:
             try:
@@ -194,7 +226,6 @@ class _Reader:
                 self._report.error(said["interface"].place, str(error))
         first = _first(said.get("state")) != "BACKUP"
         preferred = self._directors[0] if first or len(self._directors) < 2 else self._directors[1]
-        name = block.values[0] if block.values else ""
         if name in self._instances or not name:
             self._report.error(block.place, f"{shown(name)}: allowed is a name of its own")
         self._instances[name] = _Instance(
@@ -211,12 +242,28 @@ class _Reader:
             if line.name == "group":
                 members = [*line.values, *(word for each in line.inner for word in each.words)]
                 self._synced[name] = members
+            elif line.name in USES:
+                self.tracks.use(line, name)
             else:
-                left_out(line, self._report)
+                left_out(line, self._report, HOOKS if line.name in _NOTIFY else NO_COUNTERPART)
+
+    def trackers(self, groups: Sequence[ResourceGroup]) -> tuple[Tracker, ...]:
+        """Return what is tracked for these groups."""
+        names = {group.name for group in groups}
+
+        def group_of(owner: str) -> str | None:
+            name = _group_name(self._inside.get(owner, owner))
+            return name if name in names else None
+
+        return self.tracks.trackers(group_of)
+
+    @property
+    def _inside(self) -> dict[str, str]:
+        return {member: name for name, members in self._synced.items() for member in members}
 
     def groups(self) -> tuple[ResourceGroup, ...]:
         """Return a group for each sync group, and for each instance that is in none."""
-        inside = {member: name for name, members in self._synced.items() for member in members}
+        inside = self._inside
         drafts: dict[str, _Instance] = {}
         for name, instance in self._instances.items():
             draft = drafts.setdefault(inside.get(name, name), replace(instance, addresses=[]))
@@ -229,7 +276,7 @@ class _Reader:
                 )
         return tuple(
             ResourceGroup(
-                name=name.replace(" ", "_"),
+                name=_group_name(name),
                 preferred=draft.preferred,
                 resources=tuple(draft.addresses),
                 announce=draft.announce,
@@ -244,6 +291,10 @@ class _Reader:
         except BadValueError as error:
             self._report.error(line.place, str(error))
             return None
+
+
+def _group_name(name: str) -> str:
+    return name.replace(" ", "_")
 
 
 def _first(block: Block | None) -> str | None:

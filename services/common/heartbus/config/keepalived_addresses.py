@@ -42,15 +42,12 @@ class Announcements:
     def global_defs(self, block: Block) -> None:
         """Take in what global_defs says of announcements; the rest has no counterpart."""
         fields: dict[str, Any] = {}
-        others: list[Block] = []
         for line in block.inner:
             name = line.name.removeprefix(_PREFIX_VRRP)
             known = line.name.startswith(_PREFIX_VRRP) and self._take(name, line, fields)
             if not known:
-                others.append(line)
+                left_out(line, self._report)
         self.everywhere = replace(self.everywhere, **fields)
-        if others or not block.inner:
-            left_out(block, self._report)
 
     def garp_group(self, block: Block) -> None:
         """Take in times between frames that are those of some interfaces."""

@@ -6,7 +6,7 @@ That of the first real server counts, and a real server whose check is another o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 from heartbus.config.ipvsadm_rules import ANY_IPV4, ANY_IPV6, scheduler
 from heartbus.config.keepalived_blocks import Block
 from heartbus.config.keepalived_policy import POLICY_STATEMENTS, policy_statement
+from heartbus.config.native_checks import DEFAULT_REQUESTS
 from heartbus.config.report import Report, shown, word
 from heartbus.config.values import (
     BadValueError,
@@ -103,9 +104,12 @@ def groups_of_addresses(blocks: list[Block], report: Report) -> dict[str, Addres
 
 
 def services(
-    block: Block, groups: dict[str, Addresses], report: Report
+    block: Block, groups: dict[str, Addresses], files: Mapping[str, str], report: Report
 ) -> Iterator[VirtualService]:
-    """Yield the services of one ``virtual_server``: one for each address of its group."""
+    """Yield the services of one ``virtual_server``: one for each address of its group.
+
+    ``files``: the path of each vrrp_track_file, which a FILE_CHECK names.
+    """
     words = block.values
     if words[:1] == ["group"] and len(words) > 1:
         if words[1] not in groups:
@@ -114,7 +118,7 @@ def services(
     else:
         addresses = _entry(Block(words=words or [""], place=block.place), report)
     for endpoint, fwmark in addresses:
-        yield _service(block, endpoint, fwmark, report)
+        yield _service(block, endpoint, fwmark, files, report)
 
 
 def _entry(block: Block, report: Report) -> Addresses:
@@ -140,7 +144,8 @@ def _entry(block: Block, report: Report) -> Addresses:
 class _Draft:
     """The values of one virtual_server while its statements are read."""
 
-    def __init__(self, endpoint: Endpoint, fwmark: int) -> None:
+    def __init__(self, endpoint: Endpoint, fwmark: int, files: Mapping[str, str]) -> None:
+        self.files = files
         self.service = VirtualService(
             protocol=TransportProtocol.FWM if fwmark else TransportProtocol.TCP,
             endpoint=endpoint,
@@ -159,8 +164,10 @@ class _Draft:
         self.service = replace(self.service, **fields)  # type: ignore[arg-type]
 
 
-def _service(block: Block, endpoint: Endpoint, fwmark: int, report: Report) -> VirtualService:
-    draft = _Draft(endpoint, fwmark)
+def _service(
+    block: Block, endpoint: Endpoint, fwmark: int, files: Mapping[str, str], report: Report
+) -> VirtualService:
+    draft = _Draft(endpoint, fwmark, files)
     for line in block.inner:
         _statement(draft, line, report)
     servers: list[RealServer] = []
@@ -250,7 +257,8 @@ def _protocol(text: str) -> TransportProtocol:
 
 def _endpoint(line: Block, draft: _Draft, report: Report) -> Endpoint | None:
     try:
-        port = port_or_service(line.words[2]) if len(line.words) > 2 else 0
+        text = line.words[2] if len(line.words) > 2 else "0"
+        port = 0 if text == "0" else port_or_service(text)
         return Endpoint(
             address=ip(line.words[1] if len(line.words) > 1 else ""),
             port=port or draft.service.endpoint.port,
@@ -292,7 +300,7 @@ def _real_server(draft: _Draft, block: Block, report: Report) -> RealServer | No
     draft.quiescent.add(quiescent)
     for line in checks[1:]:
         left_out(line, report, "is a second check of one real server; the first one counts")
-    found = check(checks[0], draft.fall, report) if checks else None
+    found = check(checks[0], draft.fall, draft.files, report) if checks else None
     if draft.check is None:
         draft.check = found
     elif found != draft.check:
@@ -304,13 +312,13 @@ def _real_server(draft: _Draft, block: Block, report: Report) -> RealServer | No
     return server
 
 
-def check(block: Block, fall: int, report: Report) -> Check:
+def check(block: Block, fall: int, files: Mapping[str, str], report: Report) -> Check:
     """Return the check of a checker block."""
     type_, service = _CHECKS[block.name]
     result = Check(
         type=type_,
         service=service,
-        request="/" if service in (CheckService.HTTP, CheckService.HTTPS) else "",
+        request=DEFAULT_REQUESTS.get(service, "/"),
         tls=Tls(verify=False) if service is CheckService.HTTPS else None,
         fall=fall,
     )
@@ -337,6 +345,11 @@ def check(block: Block, fall: int, report: Report) -> Check:
                 result = replace(result, dynamic_weight=True)
             case "name":
                 result = replace(result, request=line.values[0] if line.values else "")
+            case "track_file" if type_ is CheckType.FILE:
+                name = line.values[0] if line.values else ""
+                if name not in files:
+                    report.error(line.place, f"{shown(name)} is not defined")
+                result = replace(result, file=files.get(name))
             case "enable_sni":
                 report.note(line.place, "SNI is always sent with the name of virtualhost")
             case _:

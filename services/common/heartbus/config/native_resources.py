@@ -51,7 +51,7 @@ def _hook(table: Table) -> Hook | None:
 
 def _tracker(table: Table) -> Tracker | None:
     kind = table.required("kind", table.choice("kind", TrackKind))
-    target = table.required("target", table.text("target", _TARGETS[kind] if kind else str))
+    target = table.required("target", table.text("target", TARGETS[kind] if kind else str))
     name = table.text("name", str)
     default = Tracker(name="", kind=TrackKind.SCRIPT, target="")
     weight = table.integer("weight", -WEIGHT_MAX, WEIGHT_MAX)
@@ -77,7 +77,7 @@ def _process(text: str) -> str:
     raise bad(text, f"the name of a process as ps -o comm shows it, {PROCESS_CHARS_MAX} characters")
 
 
-_TARGETS: Final[dict[TrackKind, Callable[[str], str]]] = {
+TARGETS: Final[dict[TrackKind, Callable[[str], str]]] = {
     TrackKind.INTERFACE: interface,
     TrackKind.FILE: absolute_path,
     TrackKind.PROCESS: _process,
