@@ -1,47 +1,46 @@
-"""What checks cost and how soon they tell, beside Debian's keepalived in the same run.
+"""What checks cost and how soon they tell, beside Debian's keepalived and ldirectord.
 
 ``make bench-checker``. Three parts:
 
-- CPU per HTTP and TCP check and memory per target of the whole process, beside keepalived with the
-  same targets, one after the other. keepalived needs a kernel with IPVS: where this one has none,
-  both run in the lab kernel, in which a system call costs more than elsewhere; the ratio is fair
-  only as far as both make the same calls. The report says which kernel it was.
-- 10,000 targets at 5 s on one core of this kernel: checks per second against what is due.
+- CPU per HTTP and TCP check and memory per target of the whole process, beside keepalived and
+  ldirectord with the same targets in the same run, in turn (``checking/beside.py`` has how).
+- 10,000 targets at 5 s on one core: checks per second against what is due.
 - Time from the death of a server to its verdict on the bus, with 0 and with 2,000 other servers
-  that accept and stay silent. keepalived has no figure here: its verdict is not on a bus.
+  that accept and stay silent. The others have no figure here: their verdict is not on a bus.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
-import os
 import resource
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 from heartbus import log, subjects
 from heartbus.bus import Inbox, NatsBus
 from heartbus.events import CheckerState, Health, RealServerDown
+from tests.benchmarks.checking.beside import keepalived, ldirectord
 from tests.benchmarks.checking.programs import (
     Cost,
+    Program,
     Responder,
     addresses,
     checker_toml,
     cost,
     heartbus_checker,
-    keepalived,
 )
 
 REPORT: Final = Path("build/bench/checker.json")
-MARK: Final = "ROWS "
 FEW, MANY = 100, 600
+WARM_S: Final = 6.0
 TARGETS: Final = 10_000
 INTERVAL_S: Final = 5.0
 SILENT: Final = 2000
@@ -54,27 +53,28 @@ def row(
     ours: Sequence[float],
     theirs: Sequence[float] = (),
     *,
+    peer_name: str | None = None,
     reach: float | None = None,
     more_is_better: bool = False,
-    kernel: str = "this",
 ) -> dict[str, Any]:
     """Return one row of the report: medians, and the spread of ours."""
     value, peer = _middle(ours), _middle(theirs) if theirs else None
-    better = None if peer is None else value <= peer
+    better = None
+    if peer is not None:
+        better = value >= peer if more_is_better else value <= peer
     reached = None if reach is None else (value >= reach if more_is_better else value <= reach)
     return {
         "name": name,
         "unit": unit,
         "heartbus": round(value, 2),
         "peer": None if peer is None else round(peer, 2),
-        "peer_name": None if peer is None else "keepalived",
+        "peer_name": peer_name,
         "ratio": round(value / peer, 3) if peer else None,
         "better": better,
         "n": len(ours),
         "spread": round(max(ours) - min(ours), 2),
         "reach": reach,
         "reached": reached,
-        "kernel": kernel,
     }
 
 
@@ -82,53 +82,65 @@ def _middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-# --- beside keepalived ---------------------------------------------------------------------------
+# --- beside keepalived and ldirectord -------------------------------------------------------------
+
+Start = Callable[[list[str], bool], AbstractContextManager[Program]]
+
+@contextlib.contextmanager
+def _ours(targets: list[str], tcp: bool) -> Iterator[Program]:
+    with heartbus_checker(checker_toml(targets, tcp=tcp, interval_s=1.0)) as (program, _url):
+        yield program
 
 
-def beside_keepalived(runs: int, for_s: float) -> list[dict[str, Any]]:
-    """Measure both with the same targets, in turn."""
+OURS: Final = "heartbus"
+PROGRAMS: Final[dict[str, Start]] = {
+    OURS: _ours,
+    "keepalived": lambda targets, tcp: keepalived(targets, tcp=tcp, interval_s=1.0),
+    "ldirectord": lambda targets, tcp: ldirectord(targets, tcp=tcp, interval_s=1.0),
+}
+
+
+def beside_others(runs: int, for_s: float) -> list[dict[str, Any]]:
+    """Measure all of them with the same targets, in turn."""
     rows = []
-    kernel = os.uname().release
     responder = Responder()
     try:
         for kind, tcp in (("HTTP", False), ("TCP", True)):
-            found: dict[str, list[Cost]] = {"ours": [], "theirs": [], "ours few": [], "few": []}
+            many: dict[str, list[Cost]] = {name: [] for name in PROGRAMS}
+            few: dict[str, Cost] = {}
+            targets = [f"{address}:{responder.port}" for address in addresses(MANY)]
             for _ in range(runs):
-                for count, ours, theirs in ((MANY, "ours", "theirs"), (FEW, "ours few", "few")):
-                    targets = [f"{address}:{responder.port}" for address in addresses(count)]
-                    config = checker_toml(targets, tcp=tcp, interval_s=1.0)
-                    with heartbus_checker(config) as (program, _url):
-                        found[ours].append(cost(program, responder, warm_s=8.0, for_s=for_s))
-                    with keepalived(targets, tcp=tcp, interval_s=1.0) as program:
-                        found[theirs].append(cost(program, responder, warm_s=8.0, for_s=for_s))
-            us = [[c.cpu_us for c in found[side]] for side in ("ours", "theirs")]
-            rows.append(row(f"CPU per {kind} check", "us", *us, kernel=kernel))
-            # Of two sizes, so that what is there without any target does not count.
-            per_target = [
-                [
-                    (many.resident_bytes - few.resident_bytes) / (MANY - FEW) / 1024
-                    for many, few in zip(found[side], found[small], strict=True)
-                ]
-                for side, small in (("ours", "ours few"), ("theirs", "few"))
-            ]
-            rows.append(row(f"memory per {kind} target", "KiB", *per_target, kernel=kernel))
+                for name, start in PROGRAMS.items():
+                    with start(targets, tcp) as program:
+                        many[name].append(cost(program, responder, warm_s=WARM_S, for_s=for_s))
+            for name, start in PROGRAMS.items():
+                with start(targets[:FEW], tcp) as program:
+                    few[name] = cost(program, responder, warm_s=WARM_S, for_s=0.1)
+            for peer in list(PROGRAMS)[1:]:
+                rows += _rows(kind, peer, many, few)
     finally:
         responder.close()
     return rows
 
 
-def in_a_kernel_with_ipvs(runs: int, for_s: float) -> list[dict[str, Any]]:
-    """Run the part above where IPVS is."""
-    if Path("/proc/net/ip_vs").exists():
-        return beside_keepalived(runs, for_s)
-    words = [sys.executable, "-m", "tests.lab.run", "--", sys.executable, "-m", __spec__.name]
-    words += ["--inside", "--runs", str(runs), "--seconds", str(for_s)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
-    for line in done.stdout.splitlines():
-        if line.startswith(MARK):
-            found: list[dict[str, Any]] = json.loads(line.removeprefix(MARK))
-            return found
-    raise SystemExit(f"the lab kernel gave no figures:\n{done.stdout[-3000:]}")
+def _rows(
+    kind: str, peer: str, many: dict[str, list[Cost]], few: dict[str, Cost]
+) -> list[dict[str, Any]]:
+    def sides(of: Callable[[str, Cost], float]) -> list[list[float]]:
+        return [[of(name, found) for found in many[name]] for name in (OURS, peer)]
+
+    def kib(name: str, found: Cost) -> float:
+        # Of two sizes, so that what is there without any target does not count.
+        return (found.resident_bytes - few[name].resident_bytes) / (MANY - FEW) / 1024
+
+    us = sides(lambda _, found: found.cpu_us)
+    per_s = sides(lambda _, found: found.checks_per_s)
+    done = f"{kind} checks done, {MANY} targets at 1 s"
+    return [
+        row(f"CPU per {kind} check", "us", *us, peer_name=peer),
+        row(f"memory per {kind} target", "KiB", *sides(kib), peer_name=peer),
+        row(done, "1/s", *per_s, peer_name=peer, more_is_better=True),
+    ]
 
 
 # --- many targets --------------------------------------------------------------------------------
@@ -241,27 +253,23 @@ def _free_port() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table, write the report."""
     parser = argparse.ArgumentParser(description="What checks cost and how soon they tell.")
-    parser.add_argument("--runs", type=int, default=3, help="runs beside keepalived")
+    parser.add_argument("--runs", type=int, default=3, help="runs beside the others")
     parser.add_argument("--seconds", type=float, default=15.0, help="how long each is measured")
     parser.add_argument("--deaths", type=int, default=DEATHS)
     parser.add_argument("--only", choices=("peer", "many", "deaths"))
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
     log.configure(level="error")
-    if options.inside:
-        print(MARK + json.dumps(beside_keepalived(options.runs, options.seconds)))  # noqa: T201
-        return 0
     rows: list[dict[str, Any]] = []
     if options.only in (None, "many"):
         rows += many_targets(options.seconds)
     if options.only in (None, "deaths"):
         rows += deaths(options.deaths)
     if options.only in (None, "peer"):
-        rows += in_a_kernel_with_ipvs(options.runs, options.seconds)
+        rows += beside_others(options.runs, options.seconds)
     for r in rows:
-        peer = "" if r["peer"] is None else f"  keepalived {r['peer']:g}  ratio {r['ratio']}"
+        peer = f"  {r['peer_name']} {r['peer']:g}  ratio {r['ratio']}" if r["peer_name"] else ""
         reach = (
             ""
             if r["reach"] is None
@@ -272,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     found = json.loads(REPORT.read_text()) if options.only and REPORT.exists() else []
-    merged = {old["name"]: old for old in found} | {r["name"]: r for r in rows}
+    merged = {(r["name"], r["peer_name"]): r for r in (*found, *rows)}
     REPORT.write_text(json.dumps(list(merged.values()), indent=2) + "\n")
     return 0
 

@@ -1,4 +1,4 @@
-"""heartbus-checker and Debian's keepalived with the same targets, and what they cost."""
+"""heartbus-checker, the web server that it asks, and what a program costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.common.nats import NatsServer, free_port
-from tests.lab import peers
 
 
 class Responder:
@@ -146,7 +145,7 @@ def heartbus_checker(config: str, *, one_core: bool = False) -> Iterator[tuple[P
             "HEARTBUS_RUNTIME_DIR": name,
             "HEARTBUS_STATE_DIR": name,
         }
-        with _running(
+        with running(
             [
                 *pinned,
                 str(Path(sys.executable).with_name("heartbus-checker")),
@@ -159,32 +158,8 @@ def heartbus_checker(config: str, *, one_core: bool = False) -> Iterator[tuple[P
 
 
 @contextlib.contextmanager
-def keepalived(targets: Sequence[str], *, tcp: bool, interval_s: float) -> Iterator[Program]:
-    """Run keepalived's checkers alone; the kernel must have IPVS."""
-    unpacked = peers.keepalived()
-    check = (
-        "TCP_CHECK { connect_timeout 3 }"
-        if tcp
-        else "HTTP_GET { url { path /.testpage\n status_code 200 }\n connect_timeout 3 }"
-    )
-    servers = "".join(
-        f"real_server {server.replace(':', ' ')} {{ weight 1\n {check} }}\n" for server in targets
-    )
-    with tempfile.TemporaryDirectory(prefix="keepalived-bench-") as name:
-        path = Path(name) / "keepalived.conf"
-        path.write_text(
-            f"global_defs {{ router_id bench }}\nvirtual_server 192.0.2.110 80 {{\n"
-            f"delay_loop {interval_s:g}\nlvs_sched rr\nlvs_method NAT\nprotocol TCP\n{servers}}}\n"
-        )
-        words = [str(unpacked.path), "-C", "-n", "-l", "-f", str(path)]
-        words += ["-p", f"{name}/pid", "-c", f"{name}/checkers"]
-        environment = {**os.environ, "LD_LIBRARY_PATH": unpacked.library_path}
-        with _running(words, environment, Path(name) / "log") as program:
-            yield program
-
-
-@contextlib.contextmanager
-def _running(words: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[Program]:
+def running(words: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[Program]:
+    """Run a program in a session of its own; all of it is killed at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             words, env=environment, stdout=output, stderr=output, start_new_session=True
