@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.lab.network import Lab
 
 NATS_SERVER: Final = Path(sys.prefix) / "bin" / "nats-server"
 NATS_START_MAX_S: Final = 10.0
+
+# A moment in which others had the machine is no defect of what is tested.
+settings.register_profile("heartbus", deadline=None)
+settings.load_profile("heartbus")
 
 SKIP_IS_FAILURE: Final = "HEARTBUS_SKIP_IS_FAILURE" in os.environ
 
