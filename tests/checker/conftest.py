@@ -24,7 +24,7 @@ from heartbus_checker.probes.stream import StreamProbe, Streams
 from heartbus_checker.probes.tcp import ConnectOnly
 
 from .asking import Asker
-from .real_servers import RealServers
+from .servers import STARTERS, RealServers
 
 REPOSITORY = Path(__file__).parents[2]
 UNPACKED_NGINX = REPOSITORY / "build/lab/root/usr/sbin/nginx"
@@ -179,7 +179,7 @@ async def asker() -> AsyncIterator[Asker]:
 @pytest.fixture(scope="session")
 def real_servers() -> Iterator[RealServers]:
     """Real server software; everything is started when the first is asked for."""
-    servers = RealServers()
+    servers = RealServers(STARTERS)
     yield servers
     servers.close()
 

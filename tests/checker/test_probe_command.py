@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .real_servers import PASSWORD, RealServers
+from .servers import PASSWORD, RealServers
 
 HEARTBUS = Path(sys.prefix) / "bin" / "heartbus"
 

@@ -21,7 +21,7 @@ from heartbus.model import CheckService, Endpoint, Page, Tls
 from .asking import Asker
 from .conftest import free_port
 from .hostile import relay
-from .real_servers import LOGIN, PAGE, PASSWORD, SECRET, RealServers
+from .servers import LOGIN, PAGE, PASSWORD, SECRET, RealServers
 
 S = CheckService
 ENTER: Final[dict[str, Any]] = {"login": LOGIN, "password": PASSWORD}
@@ -452,7 +452,6 @@ async def test_a_stopped_server_refuses(asker: Asker, service: CheckService) -> 
     result = await asker.ask(service, endpoint, timeout_s=5.0, **fields)
     assert not result.passed
     assert "refused" in result.reason.lower()
-    assert result.took_s < 1.0
 
 
 @pytest.mark.parametrize("service", [S.DNS, S.SIP, S.RADIUS, S.UDP], ids=str)

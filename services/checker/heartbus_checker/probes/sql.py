@@ -136,4 +136,7 @@ def _words(error: BaseException) -> str:
             return os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
     text = " ".join(str(part) for part in error.args) or type(error).__name__
+    # Oracle's driver says "cannot connect", then who refused and why, then where to read of it.
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Help:")]
+    text = lines[-1] if lines else text
     return excerpt(text.encode())[1:-1]
