@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from heartbus.cli.status import UNKNOWN, document, screen
+from heartbus.cli.status_services import service_table, services
 from heartbus.events import (
     CheckerState,
     ClientStatus,
@@ -114,6 +115,37 @@ def test_the_holder_its_epoch_and_the_real_servers_are_shown() -> None:
     assert content["groups"][0]["age_s"] == 0.5
     (server,) = content["virtual_services"][0]["tables"][NODE]
     assert (server["weight"], server["health"]) == (0, "down")
+
+
+def test_who_checks_a_real_server_is_shown() -> None:
+    """Where each is checked by some directors only, the others repeat what those found out."""
+    entry = TableRealServer(
+        real_server="r:80",
+        forwarding="gate",
+        weight=1,
+        active_connections=0,
+        inactive_connections=0,
+    )
+    sorry = replace(entry, real_server="s:80", sorry=True)
+    service = TableService(virtual_service="tcp:v:80", scheduler="rr", real_servers=(entry, sorry))
+    own = Verdict(
+        virtual_service="tcp:v:80", real_server="r:80", health=Health.UP, reason="", since_s=1.0
+    )
+    table = IpvsState(services=(service,), digest="x")
+    seen = [
+        ("a.example", table, CheckerState(verdicts=(own,))),
+        ("b.example", table, CheckerState(verdicts=(replace(own, elsewhere=True),))),
+        ("c.example", table, None),
+    ]
+    (row,) = services(seen)
+    for node in ("a.example", "b.example", "c.example"):
+        server, fallback = row["tables"][node]
+        assert (server["checked_by"], fallback["checked_by"]) == (["a.example"], [])
+    out = io.StringIO()
+    Console(file=out, width=200).print(service_table(row))
+    (heading, *lines) = (line for line in out.getvalue().splitlines() if "│" in line or "┃" in line)
+    assert "checked by" in heading
+    assert [line.split("│")[9].strip() for line in lines] == ["a", ""] * 3
 
 
 def test_what_is_old_is_unknown_and_not_remembered() -> None:

@@ -33,6 +33,8 @@ Seen = tuple[str, IpvsState | None, CheckerState | None]
 def services(seen: Iterable[Seen]) -> list[dict[str, Any]]:
     """Return each virtual service as plain values, with the table of each director."""
     rows: dict[str, dict[str, Any]] = {}
+    seen = tuple(seen)
+    checked_by = _checked_by(seen)
     for node, table, checker in seen:
         verdicts = {
             (v.virtual_service, v.real_server): v for v in (checker.verdicts if checker else ())
@@ -49,7 +51,7 @@ def services(seen: Iterable[Seen]) -> list[dict[str, Any]]:
                 },
             )
             row["tables"][node] = [
-                _real_server(service.virtual_service, entry, verdicts)
+                _real_server(service.virtual_service, entry, verdicts, checked_by)
                 for entry in service.real_servers
             ]
             row["traffic"][node] = _traffic(service.traffic)
@@ -58,8 +60,21 @@ def services(seen: Iterable[Seen]) -> list[dict[str, Any]]:
     return [rows[name] for name in sorted(rows)]
 
 
+def _checked_by(seen: Iterable[Seen]) -> dict[tuple[str, str], list[str]]:
+    """Return which directors find out for themselves about each real server."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for node, _table, checker in seen:
+        for verdict in checker.verdicts if checker else ():
+            if not verdict.elsewhere:
+                found.setdefault((verdict.virtual_service, verdict.real_server), []).append(node)
+    return found
+
+
 def _real_server(
-    service: str, entry: TableRealServer, verdicts: dict[tuple[str, str], Verdict]
+    service: str,
+    entry: TableRealServer,
+    verdicts: dict[tuple[str, str], Verdict],
+    checked_by: dict[tuple[str, str], list[str]],
 ) -> dict[str, Any]:
     verdict = verdicts.get((service, entry.real_server))
     return {
@@ -74,6 +89,7 @@ def _real_server(
         "override": "drained" if entry.drained else entry.override,
         "health": str(verdict.health) if verdict else (None if entry.sorry else UNKNOWN),
         "reason": verdict.reason if verdict else None,
+        "checked_by": [] if entry.sorry else checked_by.get((service, entry.real_server), []),
     }
 
 
@@ -95,7 +111,7 @@ def service_table(row: dict[str, Any]) -> Table:
         "bytes/s",
     ):
         table.add_column(heading)
-    for heading in ("health", "why"):
+    for heading in ("health", "checked by", "why"):
         table.add_column(heading)
     for node, entries in row["tables"].items():
         for entry in entries:
@@ -110,6 +126,7 @@ def service_table(row: dict[str, Any]) -> Table:
                 *_rates(entry["traffic"]),
                 f"[{style}]{health}[/]"
                 + (f" [yellow]{entry['override']}[/]" * bool(entry["override"])),
+                ", ".join(map(_short, entry["checked_by"])),
                 escape(printable(entry["reason"] or "")),
             )
     return table
