@@ -86,6 +86,7 @@ def _middle(values: Sequence[float]) -> float:
 
 Start = Callable[[list[str], bool], AbstractContextManager[Program]]
 
+
 @contextlib.contextmanager
 def _ours(targets: list[str], tcp: bool) -> Iterator[Program]:
     with heartbus_checker(checker_toml(targets, tcp=tcp, interval_s=1.0)) as (program, _url):

@@ -197,7 +197,7 @@ def verdict_to_kernel(table: KernelTable, directory: Path) -> list[Row]:
         table=stamped,
         managed=ManagedServices(directory),
         overrides=OverrideFile(directory),
-        whole=KernelWhole(),
+        whole=KernelWhole(directory),
         clock=time.monotonic,
         log=logger(),
     )

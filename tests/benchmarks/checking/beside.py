@@ -32,7 +32,7 @@ def keepalived(targets: Sequence[str], *, tcp: bool, interval_s: float) -> Itera
     check = (
         "TCP_CHECK { connect_timeout 3 }"
         if tcp
-        else "HTTP_GET { url { path /.testpage\n status_code 200\n regex \"Test Page\" }\n"
+        else 'HTTP_GET { url { path /.testpage\n status_code 200\n regex "Test Page" }\n'
         " connect_timeout 3 }"
     )
     servers = "".join(
@@ -57,7 +57,7 @@ def _stub() -> Path:
     """Return the library; built now if it is not there or older than its source."""
     if not STUB.exists() or STUB.stat().st_mtime < STUB_SOURCE.stat().st_mtime:
         STUB.parent.mkdir(parents=True, exist_ok=True)
-        words = ["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", STUB, STUB_SOURCE]
+        words = ["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(STUB), str(STUB_SOURCE)]
         subprocess.run(words, check=True)
     return STUB
 
