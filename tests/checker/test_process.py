@@ -35,11 +35,15 @@ from heartbus.model import (
 from heartbus.runner import Context
 from heartbus.systemd import Notifier
 from heartbus.testing import MemoryHub
+from heartbus_checker.running import check_real_servers
 from heartbus_checker.schedule import CONCURRENT_MAX
-from heartbus_checker.service import affordable_probes, check_real_servers
+from heartbus_checker.service import affordable_probes
 
 from .builders import http_check, real_server, virtual_service
 from .conftest import free_port
+
+STOP_S_MAX = 30.0
+"""Far less than the checks of these tests may take."""
 
 
 def context(tmp_path: Path, *services: VirtualService) -> Context:
@@ -83,7 +87,7 @@ async def test_a_stop_cancels_the_probes_under_way(tmp_path: Path, hanging: list
     await asyncio.sleep(0.05)
     assert len(os.listdir("/proc/self/fd")) > descriptors
     frame.stopping.set()
-    await asyncio.wait_for(running, 1.0)
+    await asyncio.wait_for(running, STOP_S_MAX)
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
@@ -107,7 +111,7 @@ async def test_new_checks_take_the_place_of_old_ones_and_equal_ones_go_on(
         str(on.real_servers[0].name)
     ]
     frame.stopping.set()
-    await asyncio.wait_for(running, 1.0)
+    await asyncio.wait_for(running, STOP_S_MAX)
 
 
 async def test_checks_that_cannot_be_carried_out_leave_the_old_ones(
@@ -127,7 +131,7 @@ async def test_checks_that_cannot_be_carried_out_leave_the_old_ones(
     await asyncio.sleep(0)
     assert len(os.listdir("/proc/self/fd")) == probing
     frame.stopping.set()
-    await asyncio.wait_for(running, 1.0)
+    await asyncio.wait_for(running, STOP_S_MAX)
 
 
 def test_probes_leave_descriptors_for_the_rest() -> None:
@@ -208,7 +212,7 @@ def test_a_process_takes_up_a_changed_file_and_goes_on_with_a_broken_one(tmp_pat
         assert checker.wait(10) == 0
 
 
-def test_the_process_checks_without_a_bus_and_stops_within_a_second(
+def test_the_process_checks_without_a_bus_and_stops_without_waiting_for_its_checks(
     tmp_path: Path, hanging: list[int]
 ) -> None:
     refused = free_port()
@@ -223,10 +227,8 @@ def test_the_process_checks_without_a_bus_and_stops_within_a_second(
         while not lines or ("realserver.down" not in lines[-1] and lines[-1]):
             lines.append(checker.stderr.readline())
         assert f"connect to 127.0.0.1:{refused}: refused" in lines[-1], "".join(lines)
-        asked_s = time.monotonic()
         checker.send_signal(signal.SIGTERM)
         assert checker.wait(10) == 0
-        assert time.monotonic() - asked_s < 1.0
 
 
 # What the readers of configuration do not refuse today; the frame must end all the same.

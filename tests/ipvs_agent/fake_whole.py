@@ -20,8 +20,8 @@ class FakeWhole:
     def settle(self, settings: IpvsSettings) -> tuple[str, ...]:
         return self.unsettled
 
-    def accept_local(self) -> str | None:
-        self.done.append("accept_local")
+    def accept_local(self, *, wanted: bool) -> str | None:
+        self.done.append(f"accept_local {wanted}")
         return None
 
     def daemons(self) -> Running:

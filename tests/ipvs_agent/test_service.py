@@ -69,6 +69,7 @@ class Setting:
     checker: MemoryBus
     bus: MemoryBus
     agent: IpvsAgent
+    whole: FakeWhole
     health: dict[tuple[str, str], Health]
 
     def turn(self) -> None:
@@ -107,7 +108,7 @@ def start(
     hub = MemoryHub()
     bus = hub.bus(node=US, service="ipvs-agent", clock=clock)
     checker = hub.bus(node=US, service="checker", clock=clock)
-    fake = table or FakeTable()
+    fake, whole = table or FakeTable(), FakeWhole()
     agent = IpvsAgent(
         node=US,
         cluster=cluster(*(services or (SERVICE,))),
@@ -115,12 +116,19 @@ def start(
         table=kernel or fake,
         managed=ManagedServices(tmp_path),
         overrides=OverrideFile(tmp_path),
-        whole=FakeWhole(),
+        whole=whole,
         clock=clock,
         log=logger(),
     )
     setting = Setting(
-        hub=hub, clock=clock, table=fake, checker=checker, bus=bus, agent=agent, health={}
+        hub=hub,
+        clock=clock,
+        table=fake,
+        checker=checker,
+        bus=bus,
+        agent=agent,
+        whole=whole,
+        health={},
     )
     checker.serve_state(lambda: snapshot(setting.health))
     agent.start()

@@ -152,12 +152,14 @@ def test_a_reload_with_another_id_restarts_the_daemon() -> None:
 
 
 @pytest.mark.ipvs
-def test_the_kernel_runs_the_daemons_that_the_role_wants(kernel_table: KernelTable) -> None:
+def test_the_kernel_runs_the_daemons_that_the_role_wants(
+    kernel_table: KernelTable, tmp_path: Path
+) -> None:
     subprocess.run(["ip", "link", "add", "s0", "type", "dummy"], check=True)
     subprocess.run(["ip", "addr", "add", "10.8.0.1/24", "dev", "s0"], check=True)
     subprocess.run(["ip", "link", "set", "s0", "up"], check=True)
     daemon = SyncDaemon(interface="s0", sync_id=7, maxlen=1400, group="224.0.0.90", port=8849)
-    whole = KernelWhole()
+    whole = KernelWhole(tmp_path)
     following, bus = roles(whole, daemon)
     for held, words in (("a", {"master", "backup"}), ("ab", {"master"}), ("", {"backup"})):
         following.heard(vip(bus, *held))
@@ -176,14 +178,14 @@ def test_the_kernel_runs_the_daemons_that_the_role_wants(kernel_table: KernelTab
 
 @pytest.mark.ipvs
 def test_timeouts_and_sysctls_are_set_and_what_cannot_be_is_told(
-    kernel_table: KernelTable,
+    kernel_table: KernelTable, tmp_path: Path
 ) -> None:
     settings = IpvsSettings(
         timeout_tcp_s=800,
         timeout_udp_s=70,
         sysctls=(("expire_nodest_conn", "1"), ("sync_threshold", "3 50"), ("no_such", "1")),
     )
-    (problem,) = KernelWhole().settle(settings)
+    (problem,) = KernelWhole(tmp_path).settle(settings)
     assert problem.startswith("net.ipv4.vs.no_such = 1: ")
     listed = subprocess.run(
         ["ipvsadm", "-L", "--timeout"], check=True, capture_output=True, text=True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from heartbus.runner import run
 
-from .service import check_real_servers
+from .running import check_real_servers
 
 DESCRIPTION = "Check every real server and publish one verdict each."
 

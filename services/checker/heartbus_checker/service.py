@@ -15,9 +15,7 @@ import time
 from collections.abc import Callable, Sequence, Set
 from typing import Final
 
-from heartbus import subjects
 from heartbus.bus import Bus, Inbox
-from heartbus.config import ConfigError
 from heartbus.events import (
     CheckerState,
     Health,
@@ -29,30 +27,27 @@ from heartbus.events import (
     ServiceStopped,
 )
 from heartbus.log import RateLimit, logger
-from heartbus.model import CheckingSettings, Cluster
-from heartbus.runner import Context
+from heartbus.model import CheckingSettings
 
 from .backoff import Backoff
-from .maintenance import Key, Maintenance, file_names
-from .memory import MEMORY_FILE, Memory
+from .maintenance import Key, file_names
+from .memory import Memory
 from .peers import Peers
 from .probes import Probe, ProbeResult
 from .probes.combined import AlternatingProbe
 from .probes.deadline import Deadlines
-from .probes.factory import ProbeError, make_probes
-from .probes.ping import Pings
-from .probes.stream import Streams
 from .schedule import ProbeSchedule
 from .sharing import PERIOD_S as SHARING_PERIOD_S
 from .sharing import Sharing
-from .targets import CheckPlan, TargetError, plan_checks, plan_differences
+from .targets import CheckPlan
 from .vantage import suspicion
 from .verdicts import Change, Verdicts
 from .weights import WeightChange, Weights
 
-SLACK_S: Final = 0.005
-"""What is due within this time is begun at once: at thousands of checks a second one timer
-begins many."""
+SLACK_S_MAX: Final = 0.05
+SLACK_SHARE: Final = 0.05
+"""What is due within this share of the shortest interval, and this time, is begun at once: one
+timer begins many, and their answers come together too."""
 
 CHECKER: Final = "checker"
 
@@ -112,9 +107,8 @@ class Checker:
             rng=rng,
             concurrent_max=affordable_probes(settings.concurrent),
             rate_max=settings.rate,
-            slack_s=SLACK_S,
+            slack_s=_slack_s(plan),
         )
-        self._numbers = {target: number for number, target in enumerate(plan.targets)}
         self._backoff = Backoff(after_s=settings.backoff_after_s, intervals_max=settings.backoff)
         self._sharing: Sharing | None = None
         if settings.probers:
@@ -267,12 +261,13 @@ class Checker:
         target = self._plan.targets[number]
 
         def finished(result: ProbeResult, hung: bool) -> None:
+            now_s = self._clock()
             if result.conclusive:
                 changes = self._verdicts.probe_finished(
                     target, passed=result.passed, reason=result.reason, time_s=self._wall_clock()
                 )
                 weights = (
-                    self._weights.passed(target, result.weight, now_s=self._clock())
+                    self._weights.passed(target, result.weight, now_s=now_s)
                     if result.passed
                     else []
                 )
@@ -286,8 +281,9 @@ class Checker:
                     )
             else:
                 self._say_inconclusive(result)
-            soon_s = target.fast_interval_s if self._verdicts.undecided(target) else None
-            now_s = self._clock()
+            soon_s = target.fast_interval_s
+            if soon_s is not None and not self._verdicts.undecided(target):
+                soon_s = None
             self._schedule.probe_finished(
                 number,
                 now_s=now_s,
@@ -372,102 +368,9 @@ class Checker:
             logger().warning("check.inconclusive", reason=result.reason, similar=held_back)
 
 
-async def check_real_servers(context: Context) -> None:
-    """Check all real servers of the cluster until told to stop.
-
-    Raises:
-        ConfigError: a check cannot be carried out as configured.
-
-    """
-    loop = asyncio.get_running_loop()
-    streams, pings = Streams(loop), Pings()
-
-    def drain() -> None:
-        streams.drain()
-        pings.drain()
-
-    memory = Memory(context.state_dir / MEMORY_FILE, clock=time.time)
-    peers = Inbox()
-    context.bus.subscribe(
-        [subjects.states_of_service(CHECKER), ServiceStopped.kind, RealServerOverridden.kind], peers
-    )
-
-    def begun(cluster: Cluster, before: _Running | None) -> _Running:
-        """Return what runs for this configuration; the same if the checks are the same."""
-        try:
-            plan = plan_checks(cluster.virtual_services)
-            if before is not None and (plan, cluster.checks) == (before.plan, before.settings):
-                return before
-            probes = make_probes(plan, streams=streams, node=context.node, pings=pings)
-        except (TargetError, ProbeError) as error:
-            raise ConfigError.plain(f"{cluster.source}: {error}") from error
-        if before is not None:
-            before.close()
-        checker = Checker(
-            plan,
-            probes,
-            node=context.node,
-            bus=context.bus,
-            deadlines=Deadlines(loop, drain=drain),
-            rng=random.Random(),
-            settings=cluster.checks,
-            memory=memory,
-            before=before.checker if before is not None else None,
-        )
-        checker.start()
-        context.log.info(
-            "checker.started", targets=len(plan.targets), unchecked=len(plan.unchecked)
-        )
-        maintenance = Maintenance(
-            dict(plan.maintenance), changed=checker.maintenance_changed, clock=time.monotonic
-        )
-        beside = (
-            asyncio.create_task(maintenance.run()),
-            asyncio.create_task(checker.listen(peers)),
-        )
-        return _Running(plan=plan, settings=cluster.checks, checker=checker, beside=beside)
-
-    try:
-        running = begun(context.cluster, None)
-
-        def take_up(read: Cluster) -> None:
-            nonlocal running
-            running = begun(read, running)
-
-        def dry_run(read: Cluster) -> tuple[str, ...]:
-            try:
-                plan = plan_checks(read.virtual_services)
-                make_probes(plan, streams=streams, node=context.node, pings=pings)
-            except (TargetError, ProbeError) as error:
-                raise ConfigError.plain(f"{read.source}: {error}") from error
-            return plan_differences(running.plan, plan)
-
-        context.take_up = take_up
-        context.dry_run = dry_run
-        context.ready()
-        try:
-            await context.stopping.wait()
-        finally:
-            running.close()
-    finally:
-        streams.close()
-        pings.close()
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Running:
-    """The checker of one configuration, and what looks for maintenance and listens to peers."""
-
-    plan: CheckPlan
-    settings: CheckingSettings
-    checker: Checker
-    beside: tuple[asyncio.Task[None], ...]
-
-    def close(self) -> None:
-        """End them."""
-        for task in self.beside:
-            task.cancel()
-        self.checker.close()
+def _slack_s(plan: CheckPlan) -> float:
+    shortest_s = min((target.interval_s for target in plan.targets), default=0.0)
+    return min(SLACK_S_MAX, shortest_s * SLACK_SHARE)
 
 
 def affordable_probes(wanted: int) -> int:

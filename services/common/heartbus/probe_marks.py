@@ -18,6 +18,10 @@ PROBE_MARK_FIRST: Final = 0x68620000
 """``hb`` and sixteen bits."""
 PROBE_MARKS: Final = 0x10000
 
+ACCEPT_LOCAL_NOTE: Final = "accept_local"
+"""In the runtime directory while the agent has set net.ipv4.conf.all.accept_local for such checks;
+a new file each time, so that the checker can tell whether there was a moment without."""
+
 Server = tuple[VirtualServiceName, RealServerName]
 
 

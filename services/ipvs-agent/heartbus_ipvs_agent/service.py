@@ -195,10 +195,10 @@ class IpvsAgent:
         return tuple(map(str, plan(wanted=wanted, observed=observed, obsolete=obsolete)))
 
     def _let_probes_answer(self) -> None:
-        if answered_by_vip(self._services.values()):
-            self._probing = self._whole.accept_local()
-            if self._probing is not None:
-                self._bus.publish(IpvsFailed(action="checks through the VIP", reason=self._probing))
+        wanted = answered_by_vip(self._services.values())
+        self._probing = self._whole.accept_local(wanted=wanted)
+        if self._probing is not None:
+            self._bus.publish(IpvsFailed(action="checks through the VIP", reason=self._probing))
 
     def _keys(self) -> list[ServiceKey]:
         """Return what names all that is ours."""
@@ -254,7 +254,11 @@ class IpvsAgent:
             self._bus.publish_state()
 
     def stop(self) -> None:
-        """Take the services out of the table that are to leave it at a stop."""
+        """Take the services out of the table that are to leave it at a stop.
+
+        What was let in for checks is let in no more; their failures meanwhile decide nothing.
+        """
+        self._whole.accept_local(wanted=False)
         leaving = [s for s in self._services.values() if s.policy.cleanstop]
         observed = self._applier.read() if leaving else None
         if observed is None:
@@ -437,7 +441,7 @@ async def serve(context: Context) -> None:
         table=open_kernel_table(),
         managed=ManagedServices(context.state_dir),
         overrides=OverrideFile(context.state_dir),
-        whole=KernelWhole(),
+        whole=KernelWhole(context.runtime_dir),
         clock=asyncio.get_running_loop().time,
         log=context.log,
     )

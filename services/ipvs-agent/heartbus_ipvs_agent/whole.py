@@ -9,11 +9,11 @@ from typing import Final, Protocol
 
 from heartbus.model_ipvs import IpvsSettings
 from heartbus_ipvs_agent import nlmsg, syncing, wire
+from heartbus_ipvs_agent.accept_local import AcceptLocal
 from heartbus_ipvs_agent.netlink import GenericNetlink, NetlinkError
 from heartbus_ipvs_agent.syncing import DaemonAction, Running
 
 SYSCTL_DIRECTORY: Final = Path("/proc/sys/net/ipv4/vs")
-ACCEPT_LOCAL: Final = Path("/proc/sys/net/ipv4/conf/all/accept_local")
 
 
 class WholeError(Exception):
@@ -27,8 +27,11 @@ class Whole(Protocol):
         """Set timeouts and sysctls; return what could not be set, in words."""
         ...
 
-    def accept_local(self) -> str | None:
-        """Let answers come in that have an own address as source; return why not, or None."""
+    def accept_local(self, *, wanted: bool) -> str | None:
+        """Let answers come in that have an own address as source, or undo that.
+
+        Returns why not in words, or None.
+        """
         ...
 
     def daemons(self) -> Running:
@@ -53,6 +56,9 @@ class Whole(Protocol):
 class KernelWhole:
     """``Whole`` over generic netlink and /proc; opens a socket for each call, which is rare."""
 
+    def __init__(self, runtime_dir: Path) -> None:
+        self._accept_local = AcceptLocal(runtime_dir)
+
     def settle(self, settings: IpvsSettings) -> tuple[str, ...]:
         """Set timeouts and sysctls; return what could not be set, in words."""
         problems = []
@@ -73,14 +79,12 @@ class KernelWhole:
                 problems.append(f"net.ipv4.vs.{name} = {value}: {error.strerror}")
         return tuple(problems)
 
-    def accept_local(self) -> str | None:
-        """Let answers come in that have an own address as source; return why not, or None."""
-        try:
-            if ACCEPT_LOCAL.read_text().strip() != "1":
-                ACCEPT_LOCAL.write_text("1")
-        except OSError as error:
-            return f"net.ipv4.conf.all.accept_local = 1: {error.strerror}"
-        return None
+    def accept_local(self, *, wanted: bool) -> str | None:
+        """Let answers come in that have an own address as source, or undo that.
+
+        Returns why not in words, or None.
+        """
+        return self._accept_local.settle(wanted=wanted)
 
     def daemons(self) -> Running:
         """Return the sync daemons that run.

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from heartbus.model import Check, CheckService, CheckType, Page, Tls
@@ -53,16 +54,23 @@ class ProbeError(ValueError):
 
 
 def make_probes(
-    plan: CheckPlan, *, streams: Streams, node: str, pings: Pings | None = None
+    plan: CheckPlan,
+    *,
+    streams: Streams,
+    node: str,
+    pings: Pings | None = None,
+    runtime_dir: Path | None = None,
 ) -> tuple[Probe, ...]:
     """Return the probes of ``plan.targets``, in their order; ``node`` is what servers are told.
+
+    ``runtime_dir``: where the agent leaves word of what it set for checks through the VIP.
 
     Raises:
         ProbeError: a ``receive`` does not compile, a library is not installed, a file of
             authorities cannot be read; it names the virtual service.
 
     """
-    maker = ProbeMaker(streams=streams, node=node, pings=pings or Pings())
+    maker = ProbeMaker(streams=streams, node=node, pings=pings or Pings(), runtime_dir=runtime_dir)
     probes: list[Probe] = []
     for target in plan.targets:
         try:
@@ -77,13 +85,19 @@ class ProbeMaker:
     """Makes probes; equal patterns are compiled once. ``tell``: is told each step of each check."""
 
     def __init__(
-        self, *, streams: Streams, node: str, pings: Pings, tell: Tell | None = None
+        self,
+        *,
+        streams: Streams,
+        node: str,
+        pings: Pings,
+        tell: Tell | None = None,
+        runtime_dir: Path | None = None,
     ) -> None:
         self._tell = tell
         self._streams = streams
         self._node = node
         self._pings = pings
-        self._paths = VipPaths()
+        self._paths = VipPaths(runtime_dir=runtime_dir)
         self._patterns: dict[str, ReceivePattern] = {}
 
     def probe(self, target: Target) -> Probe:

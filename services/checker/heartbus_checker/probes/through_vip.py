@@ -5,7 +5,8 @@ marked packet would go to any real server, so nothing is asked before it was see
 /proc/net/ip_vs. The source is the address by which this machine reaches the real server: on the
 director that has the VIP the kernel would take the VIP itself, and the server would drop that as
 its own. Answers come from the VIP; where it is local the kernel takes them only with accept_local
-(ip-sysctl.rst).
+(ip-sysctl.rst). A failure counts only if all of this was so from the beginning of the check to its
+end: the agent may have stopped or started meanwhile.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from pathlib import Path
 from typing import Final
 
 from heartbus.model import Endpoint
+from heartbus.probe_marks import ACCEPT_LOCAL_NOTE
 
 TABLE: Final = Path("/proc/net/ip_vs")
 ACCEPT_LOCAL: Final = Path("/proc/sys/net/ipv4/conf")
 LOOK_PERIOD_S: Final = 1.0
+LOOK_AGAIN_S: Final = 0.1
+"""Before a failure counts the look must not be older: an answer that was dropped would have come
+long before the end of its time."""
 IP_BIND_ADDRESS_NO_PORT: Final = 24
 """ip(7): the port is chosen by connect(2), which knows the other end."""
 ANY_UDP_PORT: Final = 9
@@ -31,8 +36,15 @@ ANY_UDP_PORT: Final = 9
 class VipPaths:
     """What the kernel has now, looked at once a second while it is asked."""
 
-    def __init__(self, *, table: Path = TABLE, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        table: Path = TABLE,
+        runtime_dir: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._table = table
+        self._note = None if runtime_dir is None else runtime_dir / ACCEPT_LOCAL_NOTE
         self._clock = clock
         self._looked_s = float("-inf")
         self._marks: frozenset[int] = frozenset()
@@ -74,6 +86,18 @@ class VipPaths:
             raise found
         return found
 
+    def note(self) -> int | None:
+        """Return what tells one setting of accept_local by the agent from the next."""
+        try:
+            return None if self._note is None else self._note.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def look_anew(self) -> None:
+        """Look at the kernel at the next question, unless that was just now."""
+        if self._clock() - self._looked_s >= LOOK_AGAIN_S:
+            self._looked_s = float("-inf")
+
     def _look(self) -> None:
         now_s = self._clock()
         if now_s - self._looked_s < LOOK_PERIOD_S:
@@ -104,7 +128,7 @@ class VipPath:
         self._mark = mark
         self.real_server = real_server
 
-    def take(self, sock: socket.socket) -> str | None:
+    def take(self, sock: socket.SocketType) -> str | None:
         """Let a socket take it; return in words why it cannot, None if it does."""
         obstacle = self._paths.obstacle(self._mark)
         if obstacle is not None:
@@ -116,15 +140,37 @@ class VipPath:
                 "not allowed to mark packets: CAP_NET_RAW (Linux 5.17) or CAP_NET_ADMIN is needed"
             )
         try:
-            source = self._paths.source(self._vip.address, self.real_server)
+            source = self._source()
             if sock.family == socket.AF_INET:
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source, 0))
         except OSError as error:
-            return (
-                f"no way to {self.real_server}: {error.strerror or os.strerror(error.errno or 0)}"
-            )
+            return self._no_way(error)
         return None
+
+    def note(self) -> int | None:
+        """Return what ``lost`` compares with; taken when a check begins."""
+        return self._paths.note()
+
+    def lost(self, note: int | None) -> str | None:
+        """Return in words why a check that began with this note and failed proves nothing."""
+        self._paths.look_anew()
+        obstacle = self._paths.obstacle(self._mark)
+        if obstacle is not None:
+            return obstacle
+        try:
+            self._source()
+        except OSError as error:
+            return self._no_way(error)
+        if self._paths.note() != note:
+            return "accept_local was set anew meanwhile"
+        return None
+
+    def _source(self) -> str:
+        return self._paths.source(self._vip.address, self.real_server)
+
+    def _no_way(self, error: OSError) -> str:
+        return f"no way to {self.real_server}: {error.strerror or os.strerror(error.errno or 0)}"
 
 
 def _own_address(to: str) -> str:
