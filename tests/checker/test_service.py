@@ -41,6 +41,7 @@ from heartbus_checker.probes import Attempt, Finished, Probe, ProbeResult
 from heartbus_checker.probes.deadline import Deadlines
 from heartbus_checker.probes.factory import make_probes
 from heartbus_checker.probes.stream import Streams
+from heartbus_checker.schedule import HUNG_SHARE_MAX
 from heartbus_checker.service import Checker
 from heartbus_checker.targets import plan_checks
 
@@ -88,6 +89,7 @@ class Bench:
         *services: VirtualService,
         probes: list[Probe] | None = None,
         settings: CheckingSettings | None = None,
+        streams: Streams | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.plan = plan_checks(services)
@@ -97,7 +99,7 @@ class Bench:
         self.heard = Inbox()
         observer = hub.bus(node="linuxha1", service="observer", clock=time.monotonic)
         observer.subscribe([">"], self.heard)
-        self.streams = Streams(loop)
+        self.streams = streams or Streams(loop)
         self.checker = Checker(
             self.plan,
             probes or list(self.switches),
@@ -243,37 +245,64 @@ async def test_after_closing_nothing_is_probed_and_nothing_published() -> None:
     assert len(bench.bus.published) == published
 
 
-async def test_a_dead_server_is_found_in_its_time_however_many_others_hang(
+class Counted:
+    """A probe that counts how often it was begun."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self.begun = 0
+        self.begun_twice = asyncio.Event()
+
+    def begin(self, finished: Finished) -> Attempt:
+        self.begun += 1
+        if self.begun == 2:
+            self.begun_twice.set()
+        return self._probe.begin(finished)
+
+
+async def test_a_dead_server_is_found_in_its_turn_however_many_others_hang(
     hanging: list[int],
 ) -> None:
-    interval_s, timeout_s = 0.3, 0.3
+    """Time is counted in checks of the others: a machine that is busy is slow for all of them.
+
+    Many more hang than may run at once. Without a share of its own the mortal would wait until
+    all that were due before it have run into their deadlines.
+    """
+    concurrent, interval_s = 64, 0.3
     hung = virtual_service(
         *(real_server("127.0.0.1", port) for port in hanging),
-        check=http_check(interval_s=interval_s, timeout_s=timeout_s),
+        check=http_check(interval_s=interval_s, timeout_s=interval_s),
         port=1,
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         mortal = virtual_service(
             real_server("127.0.0.1", port),
-            check=connect_check(interval_s=interval_s, timeout_s=timeout_s),
+            check=connect_check(interval_s=interval_s, timeout_s=interval_s),
             port=2,
         )
-        bench = Bench(hung, mortal)
-        bench.checker.close()
-        probes = make_probes(bench.plan, streams=bench.streams, node="linuxha1")
-        bench = Bench(hung, mortal, probes=list(probes))
+        streams = Streams(asyncio.get_running_loop())
+        plan = plan_checks((hung, mortal))
+        probes = [Counted(p) for p in make_probes(plan, streams=streams, node="linuxha1")]
+        bench = Bench(
+            hung,
+            mortal,
+            probes=list(probes),
+            settings=CheckingSettings(concurrent=concurrent),
+            streams=streams,
+        )
         async with bench.running():
-            up = await bench.until(lambda m: isinstance(m.body, RealServerUp))
-            await asyncio.sleep(2 * interval_s)  # the others have run into their deadlines by now
+            await bench.until(lambda m: isinstance(m.body, RealServerUp))
+            async with asyncio.timeout(WAIT_MAX_S):
+                for probe in probes:  # by now the others are known to hang
+                    await probe.begun_twice.wait()
             listener.close()
-            died_s = time.monotonic()
+            before = sum(probe.begun for probe in probes)
             down = await bench.until(lambda m: _is_down(m, f"127.0.0.1:{port}"))
-            took_s = time.monotonic() - died_s
-    assert isinstance(up.body, RealServerUp)
+            meanwhile = sum(probe.begun for probe in probes) - before
     assert isinstance(down.body, RealServerDown)
     assert "refused" in down.body.reason
-    assert took_s < interval_s + timeout_s
+    assert meanwhile <= 2 * int(concurrent * HUNG_SHARE_MAX)
 
 
 def _is_down(message: Message, real_server_name: str) -> bool:
@@ -294,11 +323,15 @@ async def test_a_recovered_server_starts_slowly_and_is_told_with_its_weight() ->
         up = (await bench.events(2))[0].body
         assert isinstance(up, RealServerUp)
         assert up.weight == 1
-        weights = [m.body for m in await bench.events(9)]
-        assert [w.weight for w in weights if isinstance(w, RealServerWeight)] == [
-            *range(2, 10),
-            None,
-        ]
+        weights: list[int | None] = [up.weight]
+        while weights[-1] is not None:
+            (step,) = await bench.events(1)
+            assert isinstance(step.body, RealServerWeight)
+            weights.append(step.body.weight)
+        # A moment in which nobody ran us may leave out a step; the core's test has all of them.
+        grown = [weight for weight in weights if weight is not None]
+        assert grown == sorted(set(grown))
+        assert grown[-1] < 10
         assert (await bench.snapshot()).verdicts[0].weight is None
 
 
@@ -418,7 +451,7 @@ async def test_the_end_of_a_maintenance_ends_the_back_off_at_once(
     tmp_path: Path, ends: str
 ) -> None:
     check = replace(http_check(interval_s=0.05, fall=1), maintenance_dir=str(tmp_path))
-    settings = CheckingSettings(backoff=100, backoff_after_s=0.05)
+    settings = CheckingSettings(backoff=1000, backoff_after_s=0.004)
     bench = Bench(virtual_service(real_server(), check=check), settings=settings)
     (switch,) = bench.switches
     switch.passes = False
@@ -434,10 +467,10 @@ async def test_the_end_of_a_maintenance_ends_the_back_off_at_once(
         listening = asyncio.ensure_future(bench.checker.listen(inbox))
         (tmp_path / "192.0.2.11").touch()
         await maintenance.look()
-        await asyncio.sleep(0.8)  # by now it is asked every 16 intervals or more rarely
-        asked = switch.begun
-        await asyncio.sleep(0.3)
-        assert switch.begun <= asked + 1
+        while switch.begun < 2:
+            switch.told.clear()
+            await switch.told.wait()
+        # By now it has failed for ten times 0.004 s: it is due again in more than 25 s.
         switch.passes = True
         (tmp_path / "192.0.2.11").unlink()
         switch.told.clear()
@@ -449,5 +482,5 @@ async def test_the_end_of_a_maintenance_ends_the_back_off_at_once(
                     server="192.0.2.11", service="", action=OverrideAction.ENABLE, weight=0
                 )
             )
-        await asyncio.wait_for(switch.told.wait(), 0.2)
+        await asyncio.wait_for(switch.told.wait(), WAIT_MAX_S)
         listening.cancel()

@@ -55,6 +55,11 @@ class Damper:
         """Results in a row that contradict the verdict."""
         return self._opposing
 
+    @property
+    def undecided(self) -> bool:
+        """Whether results contradict the verdict, or there is none yet."""
+        return self._opposing > 0 or self._health is Health.UNKNOWN
+
     def probe_finished(self, *, passed: bool) -> Health | None:
         """Count a result; return the new verdict if it changed, else None."""
         if passed == (self._health is Health.UP) and self._health is not Health.UNKNOWN:

@@ -58,6 +58,15 @@ class Target:
     udp: bool = False
     arguments: tuple[str, ...] = ()
     through: Through | None = None
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        own = (self.endpoint, self.check, self.timeout_s, self.interval_s, self.udp, self.through)
+        object.__setattr__(self, "_hash", hash((own, self.arguments)))
+
+    def __hash__(self) -> int:
+        """Return what was worked out once: hashing all fields takes long, and is done often."""
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,11 +187,11 @@ class Verdicts:
 
     def undecided(self, target: Target) -> bool:
         """Return whether a verdict is about to change: it is looked at more often."""
-        dampers = (
-            self._dampers[listener.virtual_service, listener.real_server]
-            for listener in self._listeners[target]
-        )
-        return any(d.opposing > 0 or d.health is Health.UNKNOWN for d in dampers)
+        for listener in self._listeners[target]:
+            damper = self._dampers[listener.virtual_service, listener.real_server]
+            if damper.undecided:
+                return True
+        return False
 
     def health(self, key: AnyKey) -> Health:
         """Return what is known of one real server."""

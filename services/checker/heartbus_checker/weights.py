@@ -52,6 +52,7 @@ class Weights:
             for listener in found
         }
         self._ramping: dict[Key, _Server] = {}
+        self._asking: set[Target] = set()
 
     def weight(self, key: Key) -> int | None:
         """Return the weight last decided, None for the configured one."""
@@ -78,7 +79,13 @@ class Weights:
 
     def passed(self, target: Target, weight: int | None, *, now_s: float) -> list[WeightChange]:
         """Take in what a server asks for with a passed check; return what that changes."""
-        changes = []
+        changes: list[WeightChange] = []
+        if weight is not None:
+            self._asking.add(target)
+        elif target in self._asking:
+            self._asking.discard(target)
+        else:
+            return changes  # as nearly always
         for listener in self._listeners[target]:
             key = (listener.virtual_service, listener.real_server)
             server = self._servers[key]

@@ -7,16 +7,16 @@ in words (what was sent, what came, after how long).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 EXCERPT_CHARACTERS_MAX: Final = 60
 """So much of what a server sent is repeated in a reason."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeResult:
-    """How one check ended; ``took_s`` in seconds.
+class ProbeResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How one check ended; ``took_s`` in seconds. A struct: thousands are made in a second.
 
     ``conclusive`` False: this machine could not even ask (no descriptor, no memory), which says
     nothing of the server. ``weight``: what the server itself asks for, None where it says nothing.
@@ -51,8 +51,7 @@ class Probe(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a conversation concludes; the reason still lacks the time that it took."""
 
     passed: bool

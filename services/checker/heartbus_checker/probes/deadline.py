@@ -7,8 +7,8 @@ exception: this process itself stood still, and nobody had a chance to answer, s
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +24,8 @@ time anew."""
 class Deadlines:
     """Begins checks and ends those that are late; one timer for all.
 
+    Checks with equal timeouts end in the order in which they began, so each timeout has a queue.
+
     ``drain`` takes what has arrived already, so that an answer that waits in a socket counts
     before the deadline does. ``finished`` of a check gets ``hung`` True if it ran into it.
     """
@@ -38,8 +40,7 @@ class Deadlines:
         self._loop = loop
         self._drain = drain
         self._clock = clock
-        self._checks: list[tuple[float, int, _Check]] = []
-        self._begun = 0
+        self._queues: dict[float, deque[_Check]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_s = 0.0
         self._closed = False
@@ -48,7 +49,7 @@ class Deadlines:
         self, probe: Probe, *, timeout_s: float, finished: Callable[[ProbeResult, bool], None]
     ) -> None:
         """Begin a check; ``finished(result, hung)`` is called once, never from within."""
-        check = _Check(timeout_s, finished)
+        check = _Check(timeout_s, self._clock() + timeout_s, finished)
         try:
             check.attempt = probe.begin(check.probe_finished)
         except Exception as error:  # a defect of ours: it must not end the other checks
@@ -58,27 +59,43 @@ class Deadlines:
             )
             self._loop.call_soon(check.probe_finished, defect)
             return
-        self._begun += 1
-        heapq.heappush(self._checks, (self._clock() + timeout_s, self._begun, check))
-        self._arm()
+        queue = self._queues.get(timeout_s)
+        if queue is None:
+            queue = self._queues[timeout_s] = deque()
+        queue.append(check)
+        while queue and queue[0].finished is None:
+            queue.popleft()
+        if self._timer is None or (queue and queue[0].due_s < self._timer_due_s):
+            self._arm()
 
     def close(self) -> None:
         """End everything; nothing is reported any more."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for _, _, check in self._checks:
-            check.give_up()
-        self._checks.clear()
+        for queue in self._queues.values():
+            for check in queue:
+                check.give_up()
+        self._queues.clear()
 
     def _arm(self) -> None:
-        # Checks that have finished stay in the heap until they come to its top: removing them
-        # there would cost more than the timer they may cause, about one per timeout.
-        while self._checks and self._checks[0][2].finished is None:
-            heapq.heappop(self._checks)
-        if not self._checks or self._closed:
+        """Set the timer for the first that is under way.
+
+        Those that have finished stay in their queue until they come to its head: removing them
+        there would cost more than the timer that they may cause, about one per timeout.
+        """
+        if self._closed:
             return
-        due_s = self._checks[0][0]
+        due_s = None
+        for timeout_s, queue in list(self._queues.items()):
+            while queue and queue[0].finished is None:
+                queue.popleft()
+            if not queue:
+                del self._queues[timeout_s]
+            elif due_s is None or queue[0].due_s < due_s:
+                due_s = queue[0].due_s
+        if due_s is None:
+            return
         if self._timer is not None:
             if self._timer_due_s <= due_s:
                 return
@@ -94,28 +111,31 @@ class Deadlines:
             logger().warning("checker.stalled", stalled_s=round(late_s, 3))
             self._begin_anew()
         now_s = self._clock()
-        while self._checks and self._checks[0][0] <= now_s:
-            heapq.heappop(self._checks)[2].expire()
+        for queue in list(self._queues.values()):
+            while queue and queue[0].due_s <= now_s:
+                queue.popleft().expire()
         self._arm()
 
     def _begin_anew(self) -> None:
         """Give every check its whole time again, but only once: hung servers are found out."""
         now_s = self._clock()
-        under_way = [entry for entry in self._checks if entry[2].finished is not None]
-        self._checks = []
-        for due_s, number, check in under_way:
-            self._checks.append((due_s if check.anew else now_s + check.timeout_s, number, check))
-            check.anew = True
-        heapq.heapify(self._checks)
+        for queue in self._queues.values():
+            for check in queue:
+                if check.finished is not None and not check.anew:
+                    check.due_s = now_s + check.timeout_s
+                    check.anew = True
 
 
 class _Check:
     """One check under way; ``finished`` None once it is over, ``anew`` after a stall of ours."""
 
-    __slots__ = ("anew", "attempt", "finished", "timeout_s")
+    __slots__ = ("anew", "attempt", "due_s", "finished", "timeout_s")
 
-    def __init__(self, timeout_s: float, finished: Callable[[ProbeResult, bool], None]) -> None:
+    def __init__(
+        self, timeout_s: float, due_s: float, finished: Callable[[ProbeResult, bool], None]
+    ) -> None:
         self.timeout_s = timeout_s
+        self.due_s = due_s
         self.finished: Callable[[ProbeResult, bool], None] | None = finished
         self.attempt: Attempt | None = None
         self.anew = False
