@@ -116,11 +116,12 @@ class ProbeSchedule:
         hung: bool,
         soon_s: float | None = None,
         intervals: int = 1,
-    ) -> None:
+    ) -> float:
         """Take note that a probe has finished; ``hung``: it ran into its deadline.
 
-        ``soon_s``: it is due again after this time, where its slot comes later: a verdict is about
-        to change. ``intervals``: it is due in its slot after so many of them.
+        Returns when it is due again, or now if that lets another begin. ``soon_s``: it is due again
+        after this time, where its slot comes later: a verdict is about to change. ``intervals``: it
+        is due in its slot after so many of them.
 
         Raises:
             ValueError: it was not running.
@@ -128,15 +129,21 @@ class ProbeSchedule:
         """
         if number not in self._running:
             raise ValueError(f"probe {number} is not running")
+        was_full = len(self._running) >= self._running_max
         self._running.remove(number)
-        if number in self._hung:
-            self._hung_running -= 1
-            self._release()
-        (self._hung.add if hung else self._hung.discard)(number)
-        due_s = self._next_due_s(number, now_s) + (intervals - 1) * self._intervals_s[number]
+        if hung or number in self._hung:
+            if number in self._hung:
+                self._hung_running -= 1
+                self._release()
+                was_full = True
+            (self._hung.add if hung else self._hung.discard)(number)
+        due_s = self._next_due_s(number, now_s)
+        if intervals > 1:
+            due_s += (intervals - 1) * self._intervals_s[number]
         if soon_s is not None:
             due_s = min(due_s, now_s + soon_s)
         self._due_again(number, due_s)
+        return now_s if was_full else due_s
 
     def leave(self, numbers: Iterable[int]) -> None:
         """Begin these no more; those that run may finish."""

@@ -13,6 +13,7 @@ import random
 import resource
 import time
 from collections.abc import Callable, Sequence, Set
+from functools import partial
 from typing import Final
 
 from heartbus.bus import Bus, Inbox
@@ -39,7 +40,7 @@ from .probes.deadline import Deadlines
 from .schedule import ProbeSchedule
 from .sharing import PERIOD_S as SHARING_PERIOD_S
 from .sharing import Sharing
-from .targets import CheckPlan
+from .targets import CheckPlan, Target
 from .vantage import suspicion
 from .verdicts import Change, Verdicts
 from .weights import WeightChange, Weights
@@ -110,6 +111,7 @@ class Checker:
             slack_s=_slack_s(plan),
         )
         self._backoff = Backoff(after_s=settings.backoff_after_s, intervals_max=settings.backoff)
+        self._callbacks: dict[int, partial[None]] = {}
         self._sharing: Sharing | None = None
         if settings.probers:
             self._sharing = Sharing(
@@ -258,44 +260,47 @@ class Checker:
         self._arm()
 
     def _begin(self, number: int) -> None:
-        target = self._plan.targets[number]
+        probe = self._probes[number]
+        if isinstance(probe, AlternatingProbe):
+            timeout_s = probe.timeout_s
+        else:
+            timeout_s = self._plan.targets[number].timeout_s
+        finished = self._callbacks.get(number)
+        if finished is None:
+            finished = self._callbacks[number] = partial(self._finished, number)
+        self._deadlines.begin(probe, timeout_s=timeout_s, finished=finished)
 
-        def finished(result: ProbeResult, hung: bool) -> None:
-            now_s = self._clock()
-            if result.conclusive:
-                changes = self._verdicts.probe_finished(
-                    target, passed=result.passed, reason=result.reason, time_s=self._wall_clock()
-                )
-                weights = (
-                    self._weights.passed(target, result.weight, now_s=now_s)
-                    if result.passed
-                    else []
-                )
-                if changes:
-                    self._announce(changes)
-                    self._bus.publish_state()
-                if weights or changes:
-                    told = {change.key for change in changes}
-                    self._weigh(
-                        [w for w in weights if self._verdicts.is_up(w.key) and w.key not in told]
-                    )
-            else:
-                self._say_inconclusive(result)
-            soon_s = target.fast_interval_s
-            if soon_s is not None and not self._verdicts.undecided(target):
-                soon_s = None
-            self._schedule.probe_finished(
-                number,
-                now_s=now_s,
-                hung=hung,
-                soon_s=soon_s,
-                intervals=self._backoff.probe_finished(number, passed=result.passed, now_s=now_s),
-            )
+    def _finished(self, number: int, result: ProbeResult, hung: bool) -> None:
+        target = self._plan.targets[number]
+        now_s = self._clock()
+        if result.conclusive:
+            self._judge(target, result, now_s)
+        else:
+            self._say_inconclusive(result)
+        soon_s = target.fast_interval_s
+        if soon_s is not None and not self._verdicts.undecided(target):
+            soon_s = None
+        due_s = self._schedule.probe_finished(
+            number,
+            now_s=now_s,
+            hung=hung,
+            soon_s=soon_s,
+            intervals=self._backoff.probe_finished(number, passed=result.passed, now_s=now_s),
+        )
+        if self._timer is None or due_s < self._timer_due_s:
             self._arm()
 
-        probe = self._probes[number]
-        timeout_s = probe.timeout_s if isinstance(probe, AlternatingProbe) else target.timeout_s
-        self._deadlines.begin(probe, timeout_s=timeout_s, finished=finished)
+    def _judge(self, target: Target, result: ProbeResult, now_s: float) -> None:
+        changes = self._verdicts.probe_finished(
+            target, passed=result.passed, reason=result.reason, time_s=self._wall_clock()
+        )
+        weights = self._weights.passed(target, result.weight, now_s=now_s) if result.passed else []
+        if changes:
+            self._announce(changes)
+            self._bus.publish_state()
+        if weights or changes:
+            told = {change.key for change in changes}
+            self._weigh([w for w in weights if self._verdicts.is_up(w.key) and w.key not in told])
 
     def _announce(self, changes: list[Change]) -> None:
         if self._clock() - self._doubted_s >= DOUBT_PERIOD_S:

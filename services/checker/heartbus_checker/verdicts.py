@@ -63,6 +63,7 @@ class Verdicts:
         self._elsewhere: set[Key] = set()
         self._suspect: str | None = None
         self._snapshot: CheckerState | None = None
+        self._settled: set[Target] = set()  # a pass of these changes nothing
         for found in plan.listeners.values():
             for listener in found:
                 key = self._add(listener, "not checked yet", time_s)
@@ -96,14 +97,24 @@ class Verdicts:
     ) -> list[Change]:
         """Return the verdicts that this result changes, in the order of the configuration."""
         changes: list[Change] = []
+        if passed and target in self._settled:
+            return changes  # as nearly always
+        settled = passed
         for listener in self._listeners[target]:
             key = (listener.virtual_service, listener.real_server)
             if key in self._taken_out or key in self._elsewhere:
+                settled = False
                 continue  # whatever its check says
-            health = self._dampers[key].probe_finished(passed=passed)
+            damper = self._dampers[key]
+            health = damper.probe_finished(passed=passed)
             if health is not None:
                 words = _in_a_row(reason, passed, listener)
                 changes.append(self._change(key, health, words, time_s))
+            settled = settled and damper.health is Health.UP
+        if settled:
+            self._settled.add(target)
+        else:
+            self._settled.discard(target)
         return changes
 
     def maintenance_changed(self, taken_out: Mapping[Key, str], *, time_s: float) -> list[Change]:
@@ -112,6 +123,7 @@ class Verdicts:
         They come back by their next checks, as after any failure.
         """
         changes: list[Change] = []
+        self._settled.clear()
         for key, file in taken_out.items():
             if key in self._taken_out or key not in self._dampers:
                 continue
@@ -128,6 +140,7 @@ class Verdicts:
 
     def left_to_others(self, target: Target) -> None:
         """Leave the real servers of a target to other directors; what was decided stays shown."""
+        self._settled.discard(target)
         for listener in self._listeners[target]:
             key = (listener.virtual_service, listener.real_server)
             self._elsewhere.add(key)
@@ -138,6 +151,7 @@ class Verdicts:
 
     def taken_from_others(self, target: Target, *, time_s: float) -> None:
         """Decide about the real servers of a target again: unknown until we have looked."""
+        self._settled.discard(target)
         for listener in self._listeners[target]:
             key = (listener.virtual_service, listener.real_server)
             self._elsewhere.discard(key)

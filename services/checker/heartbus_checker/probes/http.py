@@ -27,7 +27,6 @@ WIRE_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
 _CHUNK_LINE_BYTES_MAX: Final = 256
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])(?: ([^\r\n]*))?\r?\n")
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
 # Searched in a header in small letters: without regard to case a search takes many times longer.
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([^\r\n]*)")
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:[ \t]*([^\r\n]*)")
@@ -36,6 +35,8 @@ _STATUSES_DEFAULT: Final = ((200, 299),)
 _NOTHING_YET: Final = bytearray()
 _WEIGHT = re.compile(rb"[ \t]*([0-9]{1,5})[ \t]*")
 WEIGHT_MAX: Final = 65535
+STATUS_LINE_KEPT_MAX: Final = 64
+"""The last accepted status line is kept, one a target, so that it is read once."""
 _TARGET_SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 """Left as written in a request target; anything else, blanks above all, is percent-encoded."""
 
@@ -53,7 +54,16 @@ class HttpRequest:
     server is asked as a proxy, for a whole URL. ``usual_port`` is left out of ``Host``.
     """
 
-    __slots__ = ("digest", "head", "label", "message", "receive", "statuses", "weight_field")
+    __slots__ = (
+        "digest",
+        "head",
+        "known",
+        "label",
+        "message",
+        "receive",
+        "statuses",
+        "weight_field",
+    )
 
     def __init__(
         self,
@@ -84,6 +94,7 @@ class HttpRequest:
         self.head = method is HttpMethod.HEAD
         self.receive = receive
         self.digest = digest
+        self.known: tuple[bytes, bytes, str] = (b"", b"", "")
         self.statuses = statuses or _STATUSES_DEFAULT
         self.weight_field = (
             None
@@ -174,36 +185,41 @@ class HttpConversation:
         while True:
             if not received.startswith(b"HTTP/"[: len(received)]):
                 raise _MalformedError(f"the answer is not HTTP: {excerpt(received)}")
-            end = _HEADER_END.search(received, self._searched)
-            header_bytes = self._interim_bytes + (len(received) if end is None else end.end())
+            begin, end = _header_end(received, self._searched)
+            header_bytes = self._interim_bytes + (end or len(received))
             if header_bytes > HEADER_BYTES_MAX:
                 raise _MalformedError(f"more than {HEADER_BYTES_MAX} bytes of header")
-            if end is None:
+            if not end:
                 self._searched = max(0, len(received) - 3)
                 if received is not self._received:
                     self._received = bytearray(received)
                 return None
-            header, rest = bytes(received[: end.start()]) + b"\n", bytes(received[end.end() :])
+            header, rest = bytes(received[:begin]) + b"\n", bytes(received[end:])
+            line, code, self._status = self._request.known
+            if line and header.startswith(line):
+                break  # as the last time; it is accepted
             status = _STATUS_LINE.match(header)
             if status is None:
                 raise _MalformedError(f"the status line is not HTTP/1: {excerpt(header)}")
             code = status[1]
             # 1xx announce the answer proper, RFC 9110 section 15.2; 101 is an answer.
             if code[:1] == b"1" and code != b"101":
-                received = received[end.end() :]
+                received = received[end:]
                 self._received = _NOTHING_YET
                 self._interim_bytes = header_bytes
                 self._searched = 0
                 if received:
                     continue
                 return None
+            phrase = "OK" if status[2] == b"OK" else excerpt(status[2] or b"")[1:-1].strip()
+            self._status = f"{code.decode()} {phrase}".rstrip()
+            if not self._request.accepts(code):
+                location = _LOCATION.search(header) if code[:1] == b"3" else None
+                where = f" to {excerpt(location[1])}, which is not followed" if location else ""
+                return self._failed(f"{self._status}{where}")
+            if status.end() <= STATUS_LINE_KEPT_MAX:
+                self._request.known = (status[0], code, self._status)
             break
-        phrase = "OK" if status[2] == b"OK" else excerpt(status[2] or b"")[1:-1].strip()
-        self._status = f"{code.decode()} {phrase}".rstrip()
-        if not self._request.accepts(code):
-            location = _LOCATION.search(header) if code[:1] == b"3" else None
-            where = f" to {excerpt(location[1])}, which is not followed" if location else ""
-            return self._failed(f"{self._status}{where}")
         if self._request.weight_field is not None:
             self._weight = self._asked_weight(self._request.weight_field, header)
         self._received = _NOTHING_YET
@@ -226,16 +242,20 @@ class HttpConversation:
         if self._request.head or code in (b"204", b"205", b"304"):
             return _Sized(0, keep=False)
         header = header.lower()
-        coding = _CODING.search(header)
+        coding = _CODING.search(header) if b"\ntransfer-encoding" in header else None
         if coding is not None:
             if coding[1].strip().lower() != b"chunked":
                 raise _MalformedError(f"transfer coding {excerpt(coding[1])} is not known")
             return _Chunked(keep=keep)
-        lengths = {length.strip() for length in _LENGTH.findall(header)}
-        if not lengths:
+        found = _LENGTH.findall(header)
+        if not found:
             return _UntilClose(keep=keep)
-        length = lengths.pop()
-        if lengths or not length.isdigit() or len(length) > 18:
+        length = found[0].strip()
+        if (
+            any(other.strip() != length for other in found[1:])
+            or not length.isdigit()
+            or len(length) > 18
+        ):
             raise _MalformedError(f"Content-Length is not one number: {excerpt(length)}")
         return _Sized(int(length), keep=keep)
 
@@ -278,6 +298,18 @@ class HttpConversation:
 
     def _failed(self, reason: str) -> Outcome:
         return Outcome(passed=False, reason=f"{self._request.label}: {reason}")
+
+
+def _header_end(received: bytes | bytearray, since: int) -> tuple[int, int]:
+    """Return where the header ends and where the body begins; 0 if it goes on.
+
+    A line ends with LF, with or without CR before it; an empty one ends the header.
+    """
+    crlf, bare = received.find(b"\n\r\n", since), received.find(b"\n\n", since)
+    if crlf < 0 and bare < 0:
+        return 0, 0
+    begin, end = (crlf, crlf + 3) if bare < 0 or 0 <= crlf < bare else (bare, bare + 2)
+    return (begin - 1 if begin and received[begin - 1] == 0x0D else begin), end
 
 
 class _Body(Protocol):
