@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,22 +10,37 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from heartbus.events import CheckerState, IpvsChanged, IpvsRepaired
-from tests.lab.classic import DIRECTORS, VIP, ClassicCluster, ClassicDirector, full_name
-from tests.lab.client import start_echo_server
+from heartbus.events import CheckerState, IpvsChanged, IpvsRepaired, ServiceStarted
+from tests.lab.classic import (
+    DIRECTORS,
+    HEARTBUS,
+    VIP,
+    ClassicCluster,
+    ClassicDirector,
+    full_name,
+)
+from tests.lab.client import start_speaker
 from tests.lab.kernel import CHECKOUT
-from tests.lab.network import Lab, wait_until
+from tests.lab.network import Host, Lab, wait_until
 from tests.lab.observe import Observer
 from tests.lab.running import ACTIVE, STANDBY, running
 
 pytestmark = [pytest.mark.ipvs, pytest.mark.timeout(600)]
 
 CHECKER = "heartbus-checker"
+AGENT_COMMAND = "heartbus-ipvs-agent"
+AGENT = "ipvs-agent"
 SUPERVISOR = "heartbus-up"
-ECHO_PORT = 7
+PORT = 8080
+"""Of the services that are checked through the VIP; each server says something there."""
+VIP6 = "2001:db8:7::110"
+PREFIX6 = "2001:db8:7::"
+METHODS = {11: "gate", 12: "ipip", 13: "masq"}
+HELD = '{ address = "192.168.7.110/24", broadcast = "192.168.7.255" },'
 WAIT_MAX_S = 60.0
 WATCHED_S = 6.0
 """Several intervals, and what a checker needs to come back."""
@@ -46,12 +62,25 @@ class Serving:
         lines = self.directors[name].host.run(["ipvsadm", "-Sn"]).stdout.splitlines()
         return sorted(line for line in lines if line.startswith(f"-a -t {VIP}:80 "))
 
-    def answers(self, name: str, address: str) -> bool:
-        """Return whether a real server of the service that is checked through the VIP is there."""
+    def through(self, name: str) -> dict[str, set[int]]:
+        """Return by number which servers are there of what is checked through each VIP."""
         lines = self.directors[name].host.run(["ipvsadm", "-Sn"]).stdout.splitlines()
-        return any(
-            line.startswith(f"-a -t {VIP}:{ECHO_PORT} -r {address}:{ECHO_PORT} ") for line in lines
-        )
+        return {
+            vip: {
+                number
+                for number in METHODS
+                for line in lines
+                if line.startswith(f"-a -t {vip}:{PORT} -r {server.format(number)}:{PORT} ")
+            }
+            for vip, server in ((VIP, "192.168.7.{}"), (f"[{VIP6}]", f"[{PREFIX6}{{}}]"))
+        }
+
+    def reason(self, name: str, real_server: str) -> str:
+        """Return why the checker of a director says what it says."""
+        state = self.observers[name].view.state(full_name(name), CheckerState)
+        assert state is not None
+        (verdict,) = (v for v in state.verdicts if v.real_server == real_server)
+        return verdict.reason
 
     def has(self, name: str, address: str) -> bool:
         return any(f"-r {address}:" in entry for entry in self.entries(name))
@@ -68,6 +97,8 @@ def configuration(cluster: ClassicCluster) -> Path:
     """One web service; down is what more than half say."""
     text = (CHECKOUT / "examples" / "heartbus.toml").read_text()
     text = text[: text.index("[[virtual_services]]")].replace('timers = "classic"', "")
+    assert HELD in text
+    text = text.replace(HELD, f'{HELD}\n  {{ address = "{VIP6}/64" }},')
     for name, (_lan, heartbeat) in DIRECTORS.items():  # the bus does not go the way of the checks
         text = text.replace(
             f'[[directors]]\nname = "{full_name(name)}"',
@@ -81,15 +112,18 @@ def configuration(cluster: ClassicCluster) -> Path:
         f'[[virtual_services]]\naddress = "{VIP}:80"\nscheduler = "rr"\n'
         '[virtual_services.check]\nservice = "http"\nrequest = "/"\ninterval = 1\n'
         f"negotiate_timeout = 2\nfall = 2\n{servers}"
-        f'[[virtual_services]]\naddress = "{VIP}:{ECHO_PORT}"\nscheduler = "rr"\n'
-        '[virtual_services.check]\ntype = "connect"\ninterval = 1\nconnect_timeout = 2\n'
-        "through_vip = true\n"
     )
-    for number, method in ((11, "gate"), (12, "gate"), (13, "masq")):
+    for vip, server in ((VIP, "192.168.7.{}"), (f"[{VIP6}]", f"[{PREFIX6}{{}}]")):
         text += (
-            "[[virtual_services.real_servers]]\n"
-            f'address = "192.168.7.{number}:{ECHO_PORT}"\nmethod = "{method}"\n'
+            f'[[virtual_services]]\naddress = "{vip}:{PORT}"\nscheduler = "rr"\n'
+            '[virtual_services.check]\ntype = "connect"\ninterval = 1\nconnect_timeout = 2\n'
+            "through_vip = true\n"
         )
+        for number, method in METHODS.items():
+            text += (
+                "[[virtual_services.real_servers]]\n"
+                f'address = "{server.format(number)}:{PORT}"\nmethod = "{method}"\n'
+            )
     config = cluster.lab.directory / "checking.toml"
     config.write_text(text)
     config.chmod(0o600)  # it has a secret
@@ -100,11 +134,24 @@ def configuration(cluster: ClassicCluster) -> Path:
 def serving() -> Iterator[Serving]:
     with Lab() as lab:
         cluster = ClassicCluster(lab)
+        for name, (lan, _heartbeat) in DIRECTORS.items():
+            own = lan.rpartition(".")[2]
+            cluster.directors[name].host.ip(f"addr add {PREFIX6}{own}/64 dev eth0 nodad")
         cluster.start_real_servers()
-        for server in cluster.web.values():
-            start_echo_server(server.host, ECHO_PORT)
+        for (number, method), server in zip(METHODS.items(), cluster.web.values(), strict=True):
+            server.host.ip(f"addr add {PREFIX6}{number}/64 dev eth0 nodad")
+            if method != "masq":
+                set_up(server.host, method)
+            start_speaker(server.host, PORT, server.host.name)
         with running(cluster, configuration(cluster)) as observers:
             yield Serving(cluster=cluster, observers=observers)
+
+
+def set_up(host: Host, method: str) -> None:
+    """Let a real server serve both addresses, as its administrator does it."""
+    words: list[str | Path] = [HEARTBUS, "realserver", "setup", f"--{method}", VIP]
+    words += [f"--{method}", VIP6, "--runtime-dir", host.directory / "run"]
+    host.run(words)
 
 
 def pid_of(director: ClassicDirector, command: str) -> int | None:
@@ -196,30 +243,91 @@ def test_a_director_that_lost_its_way_to_the_servers_removes_nothing(serving: Se
     assert {name: serving.entries(name) for name in before} == before
 
 
-def test_a_real_server_without_the_vip_on_its_loopback_is_found_through_the_vip(
-    serving: Serving,
-) -> None:
-    """Its own address answers, so that the web service keeps it; clients would reach nothing."""
-    address, host = "192.168.7.11", serving.cluster.web["rs1"].host
+def test_what_a_method_needs_on_a_real_server_is_seen_through_the_vip(serving: Serving) -> None:
+    """Their own addresses answer, so that the web service keeps them; clients would reach nothing.
+
+    Both families at once: gate without the VIP on the loopback, ipip with its tunnels down.
+    """
+    gate, ipip = (serving.cluster.web[name].host for name in ("rs1", "rs2"))
     both = (ACTIVE, STANDBY)
-    assert all(serving.answers(name, f"192.168.7.{n}") for name in both for n in (11, 12, 13))
-    host.run(["ip", "address", "del", f"{VIP}/32", "dev", "lo"])
+    every = set(METHODS)
+    assert [serving.through(name) for name in both] == [{VIP: every, f"[{VIP6}]": every}] * 2
+    gate.ip(f"addr del {VIP}/32 dev lo")
+    gate.ip(f"addr del {VIP6}/128 dev lo")
+    for tunnel in ("tunl0", "ip6tnl0"):
+        ipip.ip(f"link set {tunnel} down")
     try:
         wait_until(
-            lambda: not any(serving.answers(name, address) for name in both),
+            lambda: all(serving.through(name) == {VIP: {13}, f"[{VIP6}]": {13}} for name in both),
             timeout_s=WAIT_MAX_S,
-            what=f"{address} leaves the service that is checked through the VIP",
+            what="gate and ipip servers leave the services that are checked through the VIP",
         )
-        assert all(serving.has(name, address) for name in both)
-        assert all(serving.answers(name, f"192.168.7.{n}") for name in both for n in (12, 13))
-        state = serving.observers[ACTIVE].view.state(full_name(ACTIVE), CheckerState)
-        assert state is not None
-        (reason,) = (v.reason for v in state.verdicts if v.real_server == f"{address}:{ECHO_PORT}")
-        assert reason.startswith(f"connect to {VIP}:{ECHO_PORT} through {address}: no answer")
+        assert all(serving.has(name, f"192.168.7.{n}") for name in both for n in METHODS)
+        for name in both:
+            for vip, server in (
+                (VIP, "192.168.7.11"),
+                (VIP, "192.168.7.12"),
+                (f"[{VIP6}]", f"{PREFIX6}11"),
+                (f"[{VIP6}]", f"{PREFIX6}12"),
+            ):
+                shown = f"[{server}]" if ":" in server else server
+                reason = serving.reason(name, f"{shown}:{PORT}")
+                assert reason.startswith(f"connect to {vip}:{PORT} through {server}: "), reason
     finally:
-        host.run(["ip", "address", "add", f"{VIP}/32", "dev", "lo"])
+        set_up(gate, "gate")
+        set_up(ipip, "ipip")
     wait_until(
-        lambda: all(serving.answers(name, address) for name in both),
+        lambda: [serving.through(name) for name in both] == [{VIP: every, f"[{VIP6}]": every}] * 2,
         timeout_s=WAIT_MAX_S,
-        what=f"{address} is back",
+        what="all of them are back",
     )
+
+
+def test_maintenance_by_command_takes_a_server_out_on_every_director(serving: Serving) -> None:
+    """Told on the standby; it outlives the agents, and status shows it, and who checks what."""
+    address, standby = "192.168.7.12", serving.directors[STANDBY]
+    both = (ACTIVE, STANDBY)
+    full_names = sorted(map(full_name, both))
+    said = standby.heartbus("maintenance", "on", address)
+    try:
+        for name in both:
+            assert f"{full_name(name)}: {address} is in maintenance (2 entries)" in said
+            assert not serving.has(name, address)
+            assert serving.through(name)[VIP] == set(METHODS) - {12}
+        observer = serving.observers[STANDBY]
+        heard = len(observer.events)
+        for name in both:
+            killed = pid_of(serving.directors[name], AGENT_COMMAND)
+            assert killed is not None
+            os.kill(killed, signal.SIGKILL)
+        observer.wait_for(lambda: _came_back(observer, heard) == set(map(full_name, both)), "both")
+        for name in both:
+            assert not serving.has(name, address)
+        wait_until(
+            lambda: checked_by(standby) == dict.fromkeys(map(full_name, both), full_names),
+            timeout_s=WAIT_MAX_S,
+            what="status on the standby shows, for both tables, that both directors check",
+        )
+    finally:
+        standby.heartbus("maintenance", "off", address)
+    serving.wait_until_in(address, of=both, there=True)
+
+
+def checked_by(director: ClassicDirector) -> dict[str, list[str]]:
+    """Return who checks the first web server, by the director whose table it is in."""
+    # Its exit code says whether groups are held, which a busy machine may be late to tell.
+    shown = director.host.run([HEARTBUS, "status", "--json"], check=False).stdout
+    services = json.loads(shown)["virtual_services"] if shown else []
+    tables: dict[str, Any] = next(
+        (s["tables"] for s in services if s["name"] == f"tcp:{VIP}:80"), {}
+    )
+    return {node: sorted(entries[0]["checked_by"]) for node, entries in tables.items()}
+
+
+def _came_back(observer: Observer, heard: int) -> set[str]:
+    """Return where an agent has started since."""
+    return {
+        message.envelope.node
+        for message in list(observer.events)[heard:]
+        if isinstance(message.body, ServiceStarted) and message.envelope.service == AGENT
+    }
