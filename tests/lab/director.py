@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from heartbus import log
-from heartbus.bus_keys import KEYS_DIRECTORY
+from heartbus.bus_keys import keys_directory
 from heartbus.runner import known_node, load_config, name_process
 from heartbus.up import nats_server
 from heartbus.up.director import (
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for option in ("--config", "--node", "--runtime-dir", "--state-dir"):
         parser.add_argument(option, required=True)
-    parser.add_argument("--bus-keys", type=Path, default=KEYS_DIRECTORY)
+    parser.add_argument("--bus-keys", type=Path, default=keys_directory())
     options = parser.parse_args(argv)
     log.configure(level="info")
     name_process("heartbus-up")

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from heartbus.bus import Inbox, NatsBus
-from heartbus.bus_keys import Key
+from heartbus.bus_keys import Key, keys_directory
 from heartbus.events import (
     CheckerState,
     Event,
@@ -45,9 +45,9 @@ class Observer:
     def __init__(
         self, host: Host, *, url: str = "nats://127.0.0.1:4222", keys: Path | None = None
     ) -> None:
-        """``keys``: the directory with the keys of this host's bus, if it has any."""
+        """``keys``: the directory with the keys of this host's bus; as the environment says."""
         self._host = host
-        self._key = Key(keys, "observer") if keys is not None else None
+        self._key = Key(keys or keys_directory(), "observer")
         self._url = url
         self.view = ClusterView()
         self.events: deque[Message] = deque(maxlen=MESSAGES_MAX)

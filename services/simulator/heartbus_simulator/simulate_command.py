@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from heartbus import log
+from heartbus.bus import BusUnreachableError
 from heartbus.cli.options import config_option, json_option, nats_option
 from heartbus.cli.status import collect
 from heartbus.config import ConfigError
@@ -97,13 +98,10 @@ def simulate(
         cluster = load_cluster(config, timers=timers)
     except ConfigError as error:
         sys.exit(fail(program, error, EXIT_CONFIG))
-    view = None if offline else asyncio.run(collect(nats))
-    if view is None and not offline:
-        click.echo(
-            f"{program}: no nats-server at {nats}: is the director up? --offline plays the"
-            " configuration alone",
-            err=True,
-        )
+    try:
+        view = None if offline else asyncio.run(collect(nats))
+    except BusUnreachableError as error:
+        click.echo(f"{program}: {error} --offline plays the configuration alone", err=True)
         sys.exit(EXIT_MACHINE)
     try:
         document = _document(sentence, cluster, view, plays=plays, nats=nats)
