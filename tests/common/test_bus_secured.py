@@ -34,7 +34,7 @@ from heartbus.events import (
 from heartbus.rights import Role
 from tests.common.nats import NatsServer
 from tests.common.samples import sample_body, sample_envelope
-from tests.common.secured import NODE, Director, plain, running, secured
+from tests.common.secured import NODE, PEER, Director, plain, running, secured
 
 pytestmark = pytest.mark.bus
 
@@ -102,6 +102,23 @@ async def test_who_has_no_key_or_a_wrong_one_is_not_let_in_and_disturbs_nobody(
         for wrong in ({}, {"user": "vip", "password": "vip"}, {"token": "vip"}):
             await refused(server, **wrong)
         assert await answers(membership)
+
+
+async def test_a_director_with_a_dot_in_its_name_is_asked_and_answers(tmp_path: Path) -> None:
+    director, server = secured(tmp_path, PEER)
+    vip, membership = (director.bus(server.url, role) for role in (Role.VIP, Role.MEMBERSHIP))
+    vip.serve_state(lambda: VipState(groups=()))
+    with server:
+        async with asyncio.timeout(20), running(vip), running(membership):
+            assert await membership.request_state(PEER, "vip", timeout_s=5.0) is not None
+            assert await _echoes(vip)
+
+
+async def _echoes(bus: NatsBus) -> bool:
+    """Whether a client hears its own beat: else it would call itself deaf."""
+    before_s = bus._echo_heard_s
+    await until(lambda: bus._echo_heard_s > before_s)
+    return bus.connected
 
 
 async def test_a_service_whose_key_comes_late_is_let_in_then(

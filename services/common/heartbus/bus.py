@@ -84,8 +84,9 @@ class NatsBus:
         self._key = key
         # Each user has inboxes of its own: nobody reads what another one was answered.
         self._serves = key is None or key.user == service
-        self._place = subjects.node_token(node if key is None or self._serves else key.user)
-        self._echo = subjects.echo(self._place, service)
+        place = node if key is None or self._serves else key.user
+        self._inboxes = f"_INBOX.{subjects.node_token(place)}.{service}"
+        self._echo = subjects.echo(place, service)
         self._speaker = Speaker(node=node, service=service, incarnation=incarnation)
         self._client: Any = None
         self._line: Connection | None = None
@@ -299,7 +300,7 @@ class NatsBus:
         await line.open(
             self._url,
             name=f"{self._service}@{self._node}",
-            inbox_prefix=f"_INBOX.{self._place}.{self._service}",
+            inbox_prefix=self._inboxes,
             seed=await asyncio.to_thread(self._key.read) if self._key is not None else None,
             on_error=self._on_error,
             on_lost=self._wake.set,

@@ -14,7 +14,6 @@ from heartbus.bus_keys import KEYS_DIRECTORY, write_file
 from heartbus.config import ConfigError, Loaded
 from heartbus.file_watch import LOOK_PERIOD_S, FileWatch
 from heartbus.log import logger
-from heartbus.model import Cluster
 from heartbus.reload import waits_for_restart, with_live_parts
 from heartbus.runner import MachineError, load_config, use_loaded
 from heartbus.up import nats_config, nats_server
@@ -57,6 +56,7 @@ class Configuration:
         self.loaded = loaded
         self._path, self._timers, self._node, self._server = path, timers, node, server
         self._bus_keys = bus_keys
+        self._said: tuple[str, ...] = ()
         self._autoreload = Autoreload(loaded.files)
         self._watch = FileWatch()
         self._look_at_s = 0.0
@@ -71,8 +71,10 @@ class Configuration:
         if self._server is None:
             return
         security = read_security(self._bus_keys, self.loaded.cluster)
-        for remark in remarks(self.loaded.cluster, security, now_s=time.time()):
+        said = tuple(remarks(self.loaded.cluster, security, now_s=time.time()))
+        for remark in said if said != self._said else ():
             logger(service="up").warning("bus.protection", remark=remark)
+        self._said = said
         text = nats_config.configuration(self.loaded.cluster, self._node, security)
         write_file(self._server, text, mode=0o600)
 
@@ -136,6 +138,7 @@ def assemble(
 
     """
     cluster = loaded.cluster
+    program = nats_server.find_program() if nats is None else None
     for directory in (runtime_dir, state_dir):
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -144,13 +147,15 @@ def assemble(
                 f"cannot make the directory {directory}: {error.strerror}; run as root, "
                 "or name others with --runtime-dir and --state-dir"
             ) from error
+    if program is not None:
+        nats_server.require_free_ports(cluster, node)
     conf = runtime_dir / "nats-server.conf"
     current = Configuration(
         loaded,
         path=config,
         timers=timers,
         node=node,
-        server=conf if nats is None else None,
+        server=conf if program is not None else None,
         bus_keys=bus_keys,
     )
     try:
@@ -172,7 +177,7 @@ def assemble(
     is_witness = any(node == witness.name for witness in cluster.witnesses)
     services = WITNESS_SERVICES if is_witness else (*SERVICES, RECORDER)
     children = [
-        *(_own_server(cluster, node, conf) if nats is None else []),
+        *([_server(program, conf)] if program is not None else []),
         *(
             Child(
                 name=service,
@@ -191,11 +196,9 @@ def assemble(
     )
 
 
-def _own_server(cluster: Cluster, node: str, conf: Path) -> list[Child]:
-    program = nats_server.find_program()
-    nats_server.require_free_ports(cluster, node)
+def _server(program: Path, conf: Path) -> Child:
     body = exec_body([str(program), "-c", str(conf)])
-    return [Child(name="nats-server", body=body, notifies=False)]
+    return Child(name="nats-server", body=body, notifies=False)
 
 
 def service_body(
