@@ -60,16 +60,16 @@ install_to usr/lib/sysusers.d deploy/sysusers.d/heartbus.conf
 install_to usr/lib/modules-load.d deploy/modules-load.d/heartbus.conf
 mkdir -p "$stage"/usr/lib/sysctl.d
 install -m 644 deploy/sysctl.d/heartbus.conf "$stage"/usr/lib/sysctl.d/60-heartbus.conf
-install_to usr/share/doc/heartbus README.md CHANGELOG.md docs/*.md
+install_to usr/share/doc/heartbus README.md CHANGELOG.md docs/*.md docs/asyncapi.yaml
 install -m 644 deploy/README.md "$stage"/usr/share/doc/heartbus/deploying.md
 cp -r examples "$stage"/usr/share/doc/heartbus/examples
 install_to usr/share/doc/heartbus/examples/udev deploy/udev/60-heartbus.rules
 install -m 644 deploy/debian/copyright "$stage"/usr/share/doc/heartbus/copyright
 install -m 644 deploy/debian/default "$stage"/etc/default/heartbus
 chmod 750 "$stage"/etc/heartbus
-mkdir -p "$stage"/usr/share/bash-completion/completions
-_HEARTBUS_COMPLETE=bash_source .venv/bin/heartbus \
-    >"$stage"/usr/share/bash-completion/completions/heartbus
+# Man pages, and completion for bash, zsh and fish.
+$python -m heartbus.cli.manual "$stage"/usr/share
+find "$stage"/usr/share/man -type f -exec gzip -9n {} +
 
 size=$(du -sk --exclude=DEBIAN "$stage" | cut -f1)
 sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@SIZE@/$size/" \

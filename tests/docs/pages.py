@@ -8,6 +8,7 @@ from typing import Final
 import yaml
 
 from heartbus import asyncapi
+from heartbus.cli.described import Described, described
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 
@@ -30,7 +31,7 @@ _Dumper.add_representer(str, _text)
 
 def pages() -> dict[str, str]:
     """Return the text of each generated page."""
-    return {"asyncapi.yaml": asyncapi_page()}
+    return {"asyncapi.yaml": asyncapi_page(), "cli.md": cli_page()}
 
 
 def asyncapi_page() -> str:
@@ -39,3 +40,63 @@ def asyncapi_page() -> str:
         asyncapi.document(), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True
     )
     return f"# Made from services/common/heartbus/events.py and subjects.py by make docs.\n{text}"
+
+
+# --- docs/cli.md ---------------------------------------------------------------------------------
+
+_CLI_HEAD: Final = """\
+# The command line
+
+Made from the commands themselves by `make docs`; the man pages of the Debian package have the same
+(`man heartbus-status`), and it completes words in bash, zsh and fish.
+
+## What scripts may rely on
+
+Exit codes, the keys of `--json` and the words of options stay what they are within a major
+version. Keys may be added. What is printed for people may change at any time. News go to standard
+output, what went wrong to standard error.
+
+| exit code | of | means |
+| --- | --- | --- |
+| 0 | all | done; stopped as asked; usable |
+| 1 | services | a defect of heartbus |
+| 1 | commands | no: refused, not done in time, not known, different; each says which |
+| 2 | all | wrong words, or a configuration that cannot be used; FILE:LINE says where |
+| 3 | all | this machine lacks something: a privilege, a kernel module, a free port, the bus |
+
+Options that have a variable are read from it where they are not given. Without the package
+`eval "$(_HEARTBUS_COMPLETE=bash_source heartbus)"` completes (`zsh_source`, `fish_source`).
+
+## Commands
+"""
+
+
+def cli_page() -> str:
+    """Return the page of all commands."""
+    found = described()
+    lines = [_CLI_HEAD]
+    lines += [
+        f"- [`{page.name}`](#{page.name.replace(' ', '-')}): {page.summary}" for page in found
+    ]
+    for page in found:
+        lines += ["", *_section(page)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(page: Described) -> list[str]:
+    lines = [f"### {page.name}", "", page.summary, "", f"    {page.usage}"]
+    for number, paragraph in enumerate(page.paragraphs):
+        if number in page.verbatim:
+            lines += ["", *(f"    {line}" for line in paragraph.splitlines())]
+        else:
+            lines += ["", paragraph]
+    if page.options:
+        lines += ["", "| option | what it does | default | variable |", "| --- | --- | --- | --- |"]
+    for option in page.options:
+        cells = (f"`{option.names}`", option.help, option.default, option.env)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    if page.json:
+        lines += ["", "With `--json`:", "", "| key | what it is |", "| --- | --- |"]
+        lines += [f"| `{key}` | {meaning} |" for key, meaning in page.json]
+    lines += ["", page.exit_codes, ""]
+    return [*lines, *(f"    {example}" for example in page.examples)]

@@ -56,6 +56,9 @@ def probe(target: str, config: str, service: str | None, *, as_json: bool) -> No
 
     TARGET is ADDRESS:PORT as `heartbus status` shows it, or an address alone. Checks that several
     virtual services share are run once.
+
+    Exit code: 0 every check passed, 1 one failed, 2 no such real server or a configuration that
+    cannot be used, 3 this machine lacks something.
     """
     try:
         cluster = load(config).cluster

@@ -151,7 +151,12 @@ def parser(service: str, description: str) -> argparse.ArgumentParser:
         metavar="DIR",
         help="where the keys of the bus are, if it has any (default %(default)s)",
     )
-    add("--log-level", choices=log.LEVELS, default=env("HEARTBUS_LOG_LEVEL", "info"))
+    add(
+        "--log-level",
+        choices=log.LEVELS,
+        default=env("HEARTBUS_LOG_LEVEL", "info"),
+        help="what the log tells at least (default %(default)s)",
+    )
     return result
 
 

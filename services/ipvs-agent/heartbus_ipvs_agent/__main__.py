@@ -1,4 +1,4 @@
-"""Command heartbus-ipvs-agent."""
+"""``heartbus-ipvs-agent``: keeps the IPVS table of the kernel as it is wanted."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import sys
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from heartbus import __version__
 from heartbus.exits import EXIT_MACHINE, KeyFileError
@@ -55,6 +56,15 @@ class _LazyGroup(click.Group):
         module, name, _help = COMMANDS[cmd_name]
         command: Any = getattr(importlib.import_module(module), name)
         return command if isinstance(command, click.Command) else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names without loading a command; options as any command."""
+        named = [
+            CompletionItem(name, help=COMMANDS[name][2])
+            for name in sorted(COMMANDS)
+            if name.startswith(incomplete)
+        ]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -72,6 +72,8 @@ def config_(
 
     Without certificates it holds the password of the routes between directors: keep it readable to
     its user only. What is amiss is told on standard error: a key that cannot be used is left out.
+
+    Exit code: 0, 2 the configuration cannot be used, 3 FILE cannot be written.
     """
     program = "heartbus bus config"
     cluster, name = _director(program, config, node)

@@ -79,7 +79,10 @@ def check(path: str, *, strict: bool, node: str, as_json: bool) -> None:
 @click.option("--origin", is_flag=True, help="Each value with the file and line it came from.")
 @json_option
 def show(path: str, *, origin: bool, as_json: bool) -> None:
-    """Print what PATH means to heartbus; keys and passwords are left out."""
+    """Print what PATH means to heartbus; keys and passwords are left out.
+
+    Exit code: 0, 2 it cannot be used.
+    """
     loaded = _load("show", path)
     if origin:
         text = render_origins(loaded.cluster, loaded.places, as_json=as_json)
@@ -90,7 +93,9 @@ def show(path: str, *, origin: bool, as_json: bool) -> None:
 
 @config.command(epilog="Example: heartbus config convert /etc/ha.d --output heartbus.toml")
 @click.argument("path")
-@click.option("--to", type=click.Choice(["toml"]), default="toml", show_default=True)
+@click.option(
+    "--to", type=click.Choice(["toml"]), default="toml", show_default=True, help="The new form."
+)
 @click.option("--output", metavar="FILE", help="A new file, mode 600 (default: standard output).")
 @click.option(
     "--director",
@@ -232,13 +237,21 @@ def explain(directive: str) -> None:
 
 @config.command(epilog="Example: heartbus config schema > heartbus.schema.json")
 def schema() -> None:
-    """Print the JSON Schema of heartbus.toml, for editors that complete and check."""
+    """Print the JSON Schema of heartbus.toml, for editors that complete and check.
+
+    Exit code: 0.
+    """
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-@config.command(name="reference")
+@config.command(
+    name="reference", epilog="Example: heartbus config reference > docs/configuration.md"
+)
 def print_reference() -> None:
-    """Print every key and every old directive as Markdown: docs/configuration.md."""
+    """Print every key and every old directive as Markdown: docs/configuration.md.
+
+    Exit code: 0.
+    """
     click.echo(reference(), nl=False)
 
 

@@ -67,7 +67,13 @@ from heartbus.runner import (
     metavar="URL",
     help="Use this nats-server of yours, and start none.",
 )
-@click.option("--log-level", type=click.Choice(log.LEVELS), default="info", show_default=True)
+@click.option(
+    "--log-level",
+    type=click.Choice(log.LEVELS),
+    default="info",
+    show_default=True,
+    help="What the log tells at least.",
+)
 def up(
     config: str,
     node: str | None,
