@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def test_a_command_says_what_it_does_how_it_ends_and_an_example(page: Described)
 def test_an_example_can_be_typed(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its words are parsed by the command that they name; files in it need not be there."""
     monkeypatch.setattr(click.Path, "convert", lambda _self, value, _param, _ctx: value)
-    words = shlex.split(example.split(" | ")[0].split(" > ")[0].split(" && ")[0])[1:]
+    words = shlex.split(re.split(r" (?:\||>|&&|\|\|) ", example)[0])[1:]
     command: click.Command = heartbus
     context = click.Context(heartbus, info_name="heartbus")
     while isinstance(command, click.Group):

@@ -125,7 +125,10 @@ def check(config: str, node: str | None, bus_keys: Path) -> None:
 
 @bus.command(epilog="Example: heartbus bus users")
 def users() -> None:
-    """Print what each user of the bus may say, ask and hear: the tables of docs/bus-users.md."""
+    """Print what each user of the bus may say, ask and hear: the tables of docs/bus-users.md.
+
+    Exit code: 0.
+    """
     click.echo(document(), nl=False)
 
 

@@ -70,6 +70,8 @@ def init(
 
     Each director has keys of its own: run it on each. The CA is made on one; what the others need
     of it is written beside it, to be copied there. What is there already stays as it is.
+
+    Exit code: 0, 2 the configuration cannot be used, 3 a key cannot be written.
     """
     try:
         cluster = load_cluster(config, timers=None)
@@ -183,6 +185,8 @@ def rotate(step: str, users: tuple[str, ...], bus_keys: Path) -> None:
 
     begin: make the next keys, which the nats-server accepts beside the old ones after a reload.
     switch: let the clients use them. end: accept them only, after one more reload.
+
+    Exit code: 0, 3 a key cannot be read or written.
     """
     program = f"heartbus bus rotate {step}"
     carry_out, then = _STEPS[step]
