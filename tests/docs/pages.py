@@ -9,7 +9,12 @@ import yaml
 
 from heartbus import asyncapi
 from heartbus.cli.described import Described, described
+from heartbus.config.explain import became
+from heartbus.config.keepalived_names import OLD_STATEMENTS
+from heartbus.config.old_names import HA_CF, LDIRECTORD, OLD_DIRECTIVES
 
+BEGIN: Final = "<!-- made by make docs -->"
+END: Final = "<!-- end -->"
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -31,7 +36,12 @@ _Dumper.add_representer(str, _text)
 
 def pages() -> dict[str, str]:
     """Return the text of each generated page."""
-    return {"asyncapi.yaml": asyncapi_page(), "cli.md": cli_page()}
+    return {
+        "asyncapi.yaml": asyncapi_page(),
+        "cli.md": cli_page(),
+        "moving-from-heartbeat.md": _filled("moving-from-heartbeat.md", _heartbeat_tables()),
+        "moving-from-keepalived.md": _filled("moving-from-keepalived.md", _keepalived_table()),
+    }
 
 
 def asyncapi_page() -> str:
@@ -41,6 +51,53 @@ def asyncapi_page() -> str:
     )
     return f"# Made from services/common/heartbus/events.py and subjects.py by make docs.\n{text}"
 
+
+# --- the pages for who moves: written by hand, with tables that are made -------------------------
+
+
+def _filled(name: str, lines: list[str]) -> str:
+    """Return a page with these lines between its marks."""
+    before, _, rest = (DOCS / name).read_text().partition(f"{BEGIN}\n")
+    _, _, after = rest.partition(f"{END}\n")
+    return "\n".join([f"{before}{BEGIN}", *lines, f"{END}\n{after}"])
+
+
+def _heartbeat_tables() -> list[str]:
+    lines: list[str] = []
+    for file in (HA_CF, LDIRECTORD):
+        lines += ["", f"### {file}", "", "| old | meaning | here |", "| --- | --- | --- |"]
+        lines += [
+            f"| `{row.name}` {row.value} | {row.text} | {became(row)} |"
+            for row in OLD_DIRECTIVES
+            if row.file == file
+        ]
+    return [*lines, ""]
+
+
+def _keepalived_table() -> list[str]:
+    lines: list[str] = []
+    for block in dict.fromkeys(row.block for row in OLD_STATEMENTS):
+        lines += ["", f"### {_BLOCKS[block]}", ""]
+        lines += ["| statement | converted | here |", "| --- | --- | --- |"]
+        lines += [
+            f"| {', '.join(f'`{name}`' for name in row.names)} |"
+            f" {'yes' if row.converted else 'no'} | {row.here} |"
+            for row in OLD_STATEMENTS
+            if row.block == block
+        ]
+    return [*lines, ""]
+
+
+_BLOCKS: Final = {
+    "top": "Outside of any block",
+    "global_defs": "global_defs",
+    "vrrp_instance": "vrrp_instance",
+    "vrrp_sync_group": "vrrp_sync_group",
+    "virtual_server": "virtual_server",
+    "real_server": "real_server",
+    "check": "Checks (HTTP_GET, TCP_CHECK, …)",
+    "url": "url of HTTP_GET and SSL_GET",
+}
 
 # --- docs/cli.md ---------------------------------------------------------------------------------
 

@@ -55,7 +55,13 @@ _keys_option = click.option(
 @click.option("--user", "more", multiple=True, metavar="NAME", help="One more: observer-NAME, …")
 @click.option("--ca", "with_ca", is_flag=True, help="Make a CA, and a certificate per director.")
 @click.option("--renew", is_flag=True, help="With --ca: certificates anew, by the same CA.")
-@click.option("--days", type=click.IntRange(1, 3650), default=1825, show_default=True)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=1825,
+    show_default=True,
+    help="How long certificates are good for.",
+)
 def init(
     config: str,
     node: str | None,
