@@ -12,11 +12,12 @@ from heartbus import codec
 from heartbus.events import IpvsState, Message
 from heartbus.model import Endpoint, ForwardingMethod, RealServer, TransportProtocol, VirtualService
 from heartbus.observer import ClusterView
+from heartbus.page_turns import CHANGED_PAGES_MAX, ROUND_S
 from heartbus.table_pages import TablePages
 from heartbus_ipvs_agent import nlmsg
 from heartbus_ipvs_agent.desired import real_server_key, service_key
 from heartbus_ipvs_agent.entries import Connections, Table
-from heartbus_ipvs_agent.paging import CHANGED_PAGES_MAX, PAGE_ENTRIES_MAX, ROUND_S, Pages
+from heartbus_ipvs_agent.paging import PAGE_ENTRIES_MAX, Pages
 from heartbus_ipvs_agent.snapshot import Remarks, table_services
 from tests.common.samples import sample_envelope
 from tests.ipvs_agent.builders import entry, gate, virtual_service

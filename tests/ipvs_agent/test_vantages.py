@@ -185,3 +185,28 @@ def test_weights_are_those_of_our_own_checker_where_it_agrees() -> None:
     assert set(verdicts.weights.values()) == {7}
     heard(verdicts, US, "duu")
     assert verdicts.weights == {(VS, NAMES[0]): 7}
+
+
+def page(number: int, letter: str, *, suspect: str | None = None) -> CheckerState:
+    """One server of three, each on a page of its own."""
+    whole = says("uuu" if letter in "ue" else "ddd", suspect=suspect)
+    found = replace(whole.verdicts[number], elsewhere=letter == "e")
+    return replace(whole, verdicts=(found,), page=number, pages=3, edition="x")
+
+
+def test_words_that_come_page_by_page_count_as_those_that_come_at_once() -> None:
+    verdicts = book(DecidedBy.OWN)
+
+    def told(node: str, number: int, letter: str, **more: str) -> str:
+        verdicts.snapshot_received(page(number, letter, **more), node=node, now_s=1.0)
+        return decided(verdicts)
+
+    assert told(US, 0, "u") == "u??"
+    assert told(US, 2, "u") == "u?u"
+    assert told(US, 1, "e") == "u?u", "others check it"
+    assert told(PEER, 0, "d") == "u?u", "ours counts"
+    assert told(PEER, 1, "d") == "udu"
+    assert told(PEER, 1, "u") == "uuu"
+    assert told(US, 1, "d") == "udu", "we look again"
+    assert told(US, 1, "d", suspect="cut off") == "uuu"
+    assert told(PEER, 2, "d") == "uud", "each page of the peer counts as it comes"

@@ -7,10 +7,11 @@ not count. What a peer leaves to others it says nothing about. Times are monoton
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from heartbus.events import CheckerState, Verdict
+from heartbus.table_pages import VerdictPages
 
 FRESH_S: Final = 3.0
 """A snapshot counts for so long; it is republished every second."""
@@ -21,16 +22,18 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Peer:
-    heard_s: float
-    state: CheckerState
+    heard_s: float = 0.0
+    suspect: bool = False
+    pages: VerdictPages = field(default_factory=VerdictPages)
     own: dict[Key, Verdict] | None = None
     """Made from the snapshot when first asked for: most are never asked."""
 
     def verdicts(self) -> Mapping[Key, Verdict]:
         if self.own is None:
+            state = self.pages.state
             self.own = {
                 (v.virtual_service, v.real_server): v
-                for v in self.state.verdicts
+                for v in (state.verdicts if state is not None else ())
                 if not v.elsewhere
             }
         return self.own
@@ -43,8 +46,10 @@ class Peers:
         self._peers: dict[str, _Peer] = {}
 
     def heard(self, node: str, state: CheckerState, *, now_s: float) -> None:
-        """Take in a snapshot."""
-        self._peers[node] = _Peer(now_s, state)
+        """Take in a snapshot, or a page of one."""
+        peer = self._peers.setdefault(node, _Peer())
+        peer.heard_s, peer.suspect, peer.own = now_s, state.suspect is not None, None
+        peer.pages.see(state)
 
     def stopped(self, node: str) -> None:
         """Forget a checker that says that it stops."""
@@ -55,6 +60,5 @@ class Peers:
         return {
             node: self._peers[node].verdicts()
             for node in sorted(self._peers)
-            if self._peers[node].state.suspect is None
-            and now_s - self._peers[node].heard_s <= FRESH_S
+            if not self._peers[node].suspect and now_s - self._peers[node].heard_s <= FRESH_S
         }

@@ -33,6 +33,7 @@ from heartbus.model import CheckingSettings
 from .backoff import Backoff
 from .maintenance import Key, file_names
 from .memory import Memory
+from .paging import SnapshotPages
 from .peers import Peers
 from .probes import Probe, ProbeResult
 from .probes.combined import AlternatingProbe
@@ -131,7 +132,8 @@ class Checker:
         self._lines = RateLimit(period_s=10.0)
         self._peers = Peers()
         self._doubted_s = float("-inf")
-        bus.serve_state(lambda: self._verdicts.snapshot)
+        self._pages = SnapshotPages(key for key, _health in self._verdicts.healths())
+        bus.serve_state(lambda: self._pages.due(self._verdicts.snapshot, now_s=clock()))
 
     @property
     def state(self) -> CheckerState:

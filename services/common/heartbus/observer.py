@@ -22,7 +22,7 @@ from heartbus.events import (
     State,
     VipState,
 )
-from heartbus.table_pages import TablePages
+from heartbus.table_pages import TablePages, VerdictPages
 
 EVENT_SUBJECTS: Final = tuple(sorted({f"{c.kind.split('.')[0]}.*" for c in EVENT_CLASSES}))
 """Wildcards that match every event: ``node.*``, ``realserver.*``, …"""
@@ -42,6 +42,7 @@ class ClusterView:
     def __init__(self) -> None:
         self._states: dict[tuple[str, str], tuple[State, float]] = {}
         self._tables: dict[str, TablePages] = {}
+        self._verdicts: dict[str, VerdictPages] = {}
 
     def see(self, message: Message, *, now_s: float) -> None:
         """Remember a snapshot; events are ignored."""
@@ -50,6 +51,8 @@ class ClusterView:
             self._states[key] = (message.body, now_s)
             if isinstance(message.body, IpvsState):
                 self._tables.setdefault(message.envelope.node, TablePages()).see(message.body)
+            elif isinstance(message.body, CheckerState):
+                self._verdicts.setdefault(message.envelope.node, VerdictPages()).see(message.body)
 
     def nodes(self) -> tuple[str, ...]:
         """Return every director that is heard or spoken of, sorted."""
@@ -60,10 +63,13 @@ class ClusterView:
         return tuple(sorted(names))
 
     def state(self, node: str, state_class: type[S]) -> S | None:
-        """Return the newest snapshot of this class from a director, or None; a table as a whole."""
+        """Return the newest snapshot of this class from a director, or None; pages as a whole."""
         if state_class is IpvsState and node in self._tables:
             table = self._tables[node].state
             return table if isinstance(table, state_class) else None
+        if state_class is CheckerState and node in self._verdicts:
+            verdicts = self._verdicts[node].state
+            return verdicts if isinstance(verdicts, state_class) else None
         found = self._states.get((node, state_class.kind))
         return found[0] if found is not None and isinstance(found[0], state_class) else None
 
@@ -90,12 +96,17 @@ class ClusterView:
             RecorderState.kind,
         )
         heard = all((node, kind) in self._states for node in alive for kind in kinds)
-        return bool(alive) and heard and all(self._tables[node].is_complete for node in alive)
+        return (
+            bool(alive)
+            and heard
+            and all(self._tables[n].is_complete and self._verdicts[n].is_complete for n in alive)
+        )
 
     @property
     def waits_for_pages(self) -> bool:
-        """Whether a large table is not heard whole yet."""
-        return not all(table.is_complete for table in self._tables.values())
+        """Whether a large table, or as many verdicts, are not heard whole yet."""
+        tables = all(pages.is_complete for pages in self._tables.values())
+        return not (tables and all(pages.is_complete for pages in self._verdicts.values()))
 
 
 def all_subjects(*, states: bool) -> tuple[str, ...]:

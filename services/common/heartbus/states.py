@@ -330,12 +330,18 @@ class Verdict:
 class CheckerState:
     """Snapshot of checker: one verdict per real server of each virtual service.
 
-    ``suspect``: in words, why the sender's own view is not to be believed; None while it is.
+    ``suspect``: in words, why the sender's own view is not to be believed; None while it is. Many
+    verdicts are told in ``pages``, each in a message of its own: those that changed first, the
+    others in turn. All of one ``edition`` together are all verdicts; heartbus.table_pages puts
+    them together.
     """
 
     kind: ClassVar[str] = "state.checker"
     verdicts: tuple[Verdict, ...]
     suspect: str | None = None
+    page: int = 0
+    pages: int = 1
+    edition: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

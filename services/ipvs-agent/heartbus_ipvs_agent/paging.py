@@ -1,11 +1,7 @@
-"""Cuts the table into pages that fit a message, and says which are due.
+"""Cuts the table into pages that fit a message; ``heartbus.page_turns`` says which are due.
 
-Sans-I/O. A small table is one page, told whole each time. Of a large one each telling has the pages
-that changed and a share of the others, so that all of it is told every ROUND_S: 40,000 real servers
-are 9 MB, and a director must not spend its time on telling them every second.
-
-What stands on a page follows from the configuration alone, so that servers which leave the kernel's
-table and come back move nothing to another page. ``edition`` names this division.
+Sans-I/O. What stands on a page follows from the configuration alone, so that servers which leave
+the kernel's table and come back move nothing to another page. ``edition`` names this division.
 """
 
 from __future__ import annotations
@@ -16,13 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from heartbus.model import VirtualService, VirtualServiceName
+from heartbus.page_turns import PageTurns
 
 PAGE_ENTRIES_MAX: Final = 1000
 """Real servers of one page; with counters about 300 kB."""
 PAGE_SERVICES_MAX: Final = 500
-ROUND_S: Final = 10.0
-CHANGED_PAGES_MAX: Final = 8
-"""Pages that changed in one telling; the rest of them in the next one."""
 EDITION_HEX_DIGITS: Final = 12
 
 
@@ -57,10 +51,7 @@ class Pages:
                 self._of.setdefault(service.name, set()).add(number)
                 digest.update(f"{number} {service.name} {part.start}\n".encode())
         self.edition = digest.hexdigest()[:EDITION_HEX_DIGITS]
-        self._changed: set[int] = set()
-        self._turn = 0
-        self._told_s: float | None = None
-        self._owed = 0.0
+        self._turns = PageTurns(len(self._pages))
 
     @property
     def count(self) -> int:
@@ -74,24 +65,11 @@ class Pages:
     def changed(self, names: Iterable[VirtualServiceName]) -> None:
         """Note that these services are to be told soon."""
         for name in names:
-            self._changed |= self._of.get(name, set())
+            self._turns.changed(self._of.get(name, ()))
 
     def due(self, *, now_s: float) -> tuple[int, ...]:
         """Return the pages to tell now; never none."""
-        if self.count == 1:
-            return (0,)
-        elapsed_s = ROUND_S if self._told_s is None else max(now_s - self._told_s, 0.0)
-        self._told_s = now_s
-        self._owed = min(self._owed + elapsed_s * self.count / ROUND_S, self.count)
-        due = sorted(self._changed)[:CHANGED_PAGES_MAX]
-        self._changed -= set(due)
-        turns = int(self._owed)
-        self._owed -= turns
-        for _ in range(turns if due else max(turns, 1)):
-            if self._turn not in due:
-                due.append(self._turn)
-            self._turn = (self._turn + 1) % self.count
-        return tuple(due)
+        return self._turns.due(now_s=now_s)
 
 
 def _slices(service: VirtualService) -> Iterable[Slice]:

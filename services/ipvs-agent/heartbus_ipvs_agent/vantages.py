@@ -11,11 +11,11 @@ not suspect and know the server; all directors come to the same. Times are monot
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from heartbus.events import CheckerState, Health, RealServerDown, RealServerUp, RealServerWeight
 from heartbus.model import DecidedBy
+from heartbus.table_pages import VerdictPages
 
 OWN_SILENT_S: Final = 10.0
 PEER_FRESH_S: Final = 3.0
@@ -32,22 +32,60 @@ class Word(NamedTuple):
     cause: str | None
 
 
-@dataclass(slots=True)
 class _Vantage:
-    heard_s: float
-    snapshot: CheckerState
-    words: dict[Server, Word] | None = None
-    """Made from the snapshot when first asked for: most snapshots are never asked."""
+    """What one checker says: snapshots come whole, or page by page."""
+
+    def __init__(self) -> None:
+        self.heard_s = 0.0
+        self.suspect = False
+        self.elsewhere: set[Server] = set()
+        self._pages = VerdictPages()
+        self._words: dict[Server, Word] | None = None
+        """Made from the snapshot when first asked for: most snapshots are never asked."""
+
+    def heard(self, snapshot: CheckerState, *, now_s: float) -> None:
+        """Take in a snapshot or a page of one."""
+        self.heard_s, self.suspect = now_s, snapshot.suspect is not None
+        if not self._pages.see(snapshot):
+            self._words = None
+            self.elsewhere.clear()
+        for verdict in snapshot.verdicts:
+            server = (verdict.virtual_service, verdict.real_server)
+            if verdict.elsewhere:
+                self.elsewhere.add(server)
+            elif self.elsewhere:
+                self.elsewhere.discard(server)
+        if self._words is not None:
+            self._take_up(self._words, snapshot)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anybody has asked for a word."""
+        return self._words is not None
 
     def word(self, server: Server) -> Word | None:
         """Return what it says; None: it does not check this server."""
-        if self.words is None:
-            self.words = {
-                (v.virtual_service, v.real_server): Word(v.health, v.weight, v.cause)
-                for v in self.snapshot.verdicts
-                if not v.elsewhere
-            }
-        return self.words.get(server)
+        return self._all().get(server)
+
+    def says(self, server: Server, word: Word) -> None:
+        """Take in a word that comes before the next snapshot."""
+        self._all()[server] = word
+
+    def _all(self) -> dict[Server, Word]:
+        if self._words is None:
+            self._words = {}
+            state = self._pages.state
+            if state is not None:
+                self._take_up(self._words, state)
+        return self._words
+
+    @staticmethod
+    def _take_up(words: dict[Server, Word], snapshot: CheckerState) -> None:
+        for v in snapshot.verdicts:
+            if v.elsewhere:
+                words.pop((v.virtual_service, v.real_server), None)
+            else:
+                words[v.virtual_service, v.real_server] = Word(v.health, v.weight, v.cause)
 
 
 class Vantages:
@@ -58,7 +96,6 @@ class Vantages:
         self.decided_by = decided_by
         self._own_heard_s = now_s
         self._own: _Vantage | None = None
-        self._elsewhere: frozenset[Server] = frozenset()
         self._peers: dict[str, _Vantage] = {}
 
     def bus_found(self, *, now_s: float) -> None:
@@ -69,18 +106,15 @@ class Vantages:
                 vantage.heard_s = now_s
 
     def heard(self, node: str, snapshot: CheckerState, *, now_s: float) -> None:
-        """Take in a snapshot."""
-        vantage = _Vantage(now_s, snapshot)
+        """Take in a snapshot, or a page of one."""
         if node == self._node:
             self._own_heard_s = now_s
-            self._own = vantage
-            self._elsewhere = frozenset(
-                (v.virtual_service, v.real_server) for v in snapshot.verdicts if v.elsewhere
-            )
+            self._own = self._own or _Vantage()
+            self._own.heard(snapshot, now_s=now_s)
             return
         for peer in [p for p, v in self._peers.items() if now_s - v.heard_s > PEER_FRESH_S]:
             del self._peers[peer]
-        self._peers[node] = vantage
+        self._peers.setdefault(node, _Vantage()).heard(snapshot, now_s=now_s)
 
     def told(
         self,
@@ -95,11 +129,9 @@ class Vantages:
         if node == self._node:
             self._own_heard_s = now_s
         server = (event.virtual_service, event.real_server)
-        if vantage is None or (vantage.words is None and not self._asked_for(node, server)):
+        if vantage is None or not (vantage.is_asked or self._asked_for(node, server)):
             return
-        vantage.word(server)
-        assert vantage.words is not None
-        vantage.words[server] = word_of(event, event_id)
+        vantage.says(server, word_of(event, event_id))
 
     def own_decides(self, *, now_s: float) -> bool:
         """Return whether our own checker's word counts for all servers that it checks."""
@@ -111,17 +143,18 @@ class Vantages:
 
     def elsewhere(self, server: Server) -> bool:
         """Return whether our own checker leaves this server to others."""
-        return server in self._elsewhere
+        return self._own is not None and server in self._own.elsewhere
 
     def peers_matter(self, *, now_s: float) -> bool:
         """Return whether the word of a peer counts for any server."""
-        return bool(self._elsewhere) or not self.own_decides(now_s=now_s)
+        left_out = self._own is not None and bool(self._own.elsewhere)
+        return left_out or not self.own_decides(now_s=now_s)
 
     def word(self, server: Server, *, now_s: float) -> Word | None:
         """Return whose word counts; None: nobody knows, and the last decision stands."""
         if self.decided_by is DecidedBy.MAJORITY:
             return self._majority(server, now_s=now_s)
-        if self.own_decides(now_s=now_s) and server not in self._elsewhere:
+        if self.own_decides(now_s=now_s) and not self.elsewhere(server):
             word = None if self._own is None else self._own.word(server)
             return _known(word)
         for _peer, vantage in self._heard_lately(now_s=now_s):
@@ -138,18 +171,16 @@ class Vantages:
 
     @property
     def _own_suspect(self) -> bool:
-        return self._own is not None and self._own.snapshot.suspect is not None
+        return self._own is not None and self._own.suspect
 
     def _asked_for(self, node: str, server: Server) -> bool:
-        return (
-            node != self._node or self.decided_by is DecidedBy.MAJORITY or server in self._elsewhere
-        )
+        return node != self._node or self.decided_by is DecidedBy.MAJORITY or self.elsewhere(server)
 
     def _heard_lately(self, *, now_s: float) -> Iterator[tuple[str, _Vantage]]:
         """Yield the peers whose word may count, by name."""
         for peer in sorted(self._peers):
             vantage = self._peers[peer]
-            if now_s - vantage.heard_s <= PEER_FRESH_S and vantage.snapshot.suspect is None:
+            if now_s - vantage.heard_s <= PEER_FRESH_S and not vantage.suspect:
                 yield peer, vantage
 
     def _majority(self, server: Server, *, now_s: float) -> Word | None:
