@@ -155,6 +155,12 @@ HA_CF_REMARKS = [
 WEAK_KEY = "warning authkeys:2: 1: sha1 is weak; sha256 is recommended"
 
 
+CLEANSTOP = (
+    "cleanstop: not given: no, a stop leaves the table and its connections; for ldirectord it is"
+    " yes, its stop empties the table, as cleanstop=yes does here"
+)
+
+
 def no_rules(place: Path, line: int = 1) -> str:
     root = place.parent / "no-such-root"
     return (
@@ -181,6 +187,8 @@ def test_the_classic_samples_load_as_written(tmp_path: Path) -> None:
         "note ha.cf:15: respawn: ipfail is built into heartbus; it is not started",
         WEAK_KEY,
         no_rules(place),
+        f"note www.cf:9: {CLEANSTOP}",
+        f"note mail.cf:6: {CLEANSTOP}",
     ]
 
 
@@ -207,8 +215,10 @@ def test_the_samples_as_printed_load_into_the_same_cluster(tmp_path: Path) -> No
         no_rules(place),
         "warning haresources:1: ldirectord::www: found as www.cf; ldirectord itself adds no .cf",
         "warning haresources:1: ldirectord::mail: found as mail.cf; ldirectord itself adds no .cf",
+        f"note www.cf:9: {CLEANSTOP}",
         "warning www.cf:10: real: lines 10 to 20 are not indented; ldirectord refuses that, here"
         " they belong to the virtual= of line 9",
+        f"note mail.cf:6: {CLEANSTOP}",
     ]
 
 

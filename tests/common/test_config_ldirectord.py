@@ -289,7 +289,7 @@ def test_a_check_that_ldirectord_redirected_is_noted(
     tmp_path: Path, lines: list[str], words: list[str]
 ) -> None:
     place = tmp_path / "ha.d"
-    text = section(*lines, "quiescent=no")
+    text = section(*lines, "quiescent=no", "cleanstop=no")
     said = [line.replace(f"{place}/", "") for line in remarks(tmp_path, with_file(text))]
     assert said == words
 
@@ -305,8 +305,18 @@ def test_the_default_of_quiescent_that_has_changed_is_said_once(tmp_path: Path) 
         assert not any(words in line for line in remarks(tmp_path, with_file(text)))
 
 
+def test_the_default_of_cleanstop_that_is_another_is_said_once(tmp_path: Path) -> None:
+    words = "not given: no, a stop leaves the table and its connections; for ldirectord it is yes"
+    said = remarks(
+        tmp_path, with_file(section("service=none") + "virtual=10.0.0.9:81\n\tcheckport=1\n")
+    )
+    assert len([line for line in said if words in line]) == 1
+    for text in (section("cleanstop=no"), section(before="cleanstop=yes\n")):
+        assert not any(words in line for line in remarks(tmp_path, with_file(text)))
+
+
 def test_a_directive_below_an_indented_section_is_global(tmp_path: Path) -> None:
-    text = section("scheduler=rr") + "quiescent=yes\n" + section(port="25")
+    text = section("scheduler=rr") + "quiescent=yes\ncleanstop=no\n" + section(port="25")
     result = loaded(directory(tmp_path, with_file(text)))
     assert [s.quiescent for s in result.cluster.virtual_services] == [True, True]
     assert result.diagnostics == ()

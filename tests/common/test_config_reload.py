@@ -22,7 +22,8 @@ MAIL = SERVICES.replace(":80", ":25")
 
 def files(www: str, mail: str = "") -> dict[str, str]:
     texts = {name: str(text) for name, text in QUIET.items()}
-    return {**texts, "haresources": TWO, "www.cf": www + SERVICES, "mail.cf": mail + MAIL}
+    www, mail = f"{www}cleanstop=no\n{SERVICES}", f"{mail}cleanstop=no\n{MAIL}"
+    return {**texts, "haresources": TWO, "www.cf": www, "mail.cf": mail}
 
 
 def settings(tmp_path: Path, www: str, mail: str = "") -> ReloadSettings:

@@ -45,6 +45,7 @@ def services(content: LdirectordFile, group: str, report: Report) -> list[Settin
         parts = _parts(section, service, content.settings)
         result.append(Setting(value=service, place=section.place, parts=parts))
     _note_quiescent(content, report)
+    _note_cleanstop(content, report)
     note_shared(result, report)
     return result
 
@@ -56,6 +57,17 @@ def _note_quiescent(content: LdirectordFile, report: Report) -> None:
         report.note(
             silent[0].of("quiescent"),
             "not given: no, as in ldirectord since 2009; before that, and in its manual, it is yes",
+        )
+
+
+def _note_cleanstop(content: LdirectordFile, report: Report) -> None:
+    """Say once that the default is not ldirectord's, to a file that leaves it to the default."""
+    silent = [s.place for s in content.sections if s.address and s.settings.cleanstop is None]
+    if silent and content.settings.cleanstop is None:
+        report.note(
+            silent[0].of("cleanstop"),
+            "not given: no, a stop leaves the table and its connections; for ldirectord it is yes,"
+            " its stop empties the table, as cleanstop=yes does here",
         )
 
 
