@@ -27,6 +27,7 @@ from heartbus_ipvs_agent.applying import EVENT_ACTIONS_MAX
 from heartbus_ipvs_agent.desired import service_key
 from heartbus_ipvs_agent.entries import (
     Action,
+    AddService,
     DestinationKey,
     EditDestination,
     RemoveDestination,
@@ -317,6 +318,21 @@ def test_foreign_services_stay_and_are_not_told(tmp_path: Path) -> None:
     setting.agent.look()
     assert setting.table.table.services[key(1)] == foreign
     assert [s.virtual_service for s in setting.agent.state().services] == [SERVICE.name]
+
+
+def test_foreign_services_leave_where_that_is_configured(tmp_path: Path) -> None:
+    setting = start(tmp_path, table=FakeTable(Table(services={key(1): entry({})})))
+    removing = dataclasses.replace(
+        cluster(SERVICE), ipvs=dataclasses.replace(cluster().ipvs, remove_foreign=True)
+    )
+    assert setting.agent.dry_run(removing) == ("-D -t 192.168.7.110:1",)
+    setting.agent.take_up(removing)
+    setting.agent.look()
+    assert set(setting.table.table.services) == {key()}
+    setting.tamper(AddService(service=key(2), settings=entry({}).settings))
+    setting.agent.look()
+    repaired = setting.published()[-1]
+    assert repaired == IpvsRepaired(actions=("-D -t 192.168.7.110:2",), took_s=0.0)
 
 
 def test_a_service_that_left_the_configuration_is_removed_because_it_was_ours(

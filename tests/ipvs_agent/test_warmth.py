@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heartbus.model import AddressResource, ResourceGroup
+from heartbus_ipvs_agent.warm import Serving
 from heartbus_ipvs_agent.warmth import HEARD_S, Warmth
+from tests.ipvs_agent.builders import virtual_service
 
 PEER = "linuxha2"
 WEB, MAIL = "tcp:10.0.0.1:80", "tcp:10.0.0.2:25"
@@ -83,3 +88,18 @@ def test_whatever_a_peer_tells_the_share_is_one(
     here.peer_told(PEER, told, now_s=0.0)
     here.looked(served, now_s=0.0)
     assert 0.0 <= here.known[PEER] <= 100.0
+
+
+def group(name: str, *addresses: str) -> ResourceGroup:
+    resources = tuple(AddressResource(address=address, prefix_len=24) for address in addresses)
+    return ResourceGroup(name=name, preferred="linuxha1", resources=resources)
+
+
+def test_a_service_is_served_by_who_holds_its_group_or_its_address() -> None:
+    serving = Serving([group("a", "192.168.7.110"), group("b", "192.168.7.111")])
+    web = virtual_service(1)
+    assert serving.groups(web) == {"a"}
+    assert serving.groups(replace(web, group="b")) == {"b"}
+    elsewhere = replace(web, endpoint=replace(web.endpoint, address="192.168.7.99"))
+    assert serving.groups(elsewhere) == {"a", "b"}
+    assert Serving([]).groups(web) == set()

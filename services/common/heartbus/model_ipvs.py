@@ -141,12 +141,14 @@ class IpvsSettings:
     net.ipv4.vs. ``loss_percent``: how much of the weight of a service may leave within a minute
     when a peer's checker disagrees (one server always may); 100: no limit. With ``sync`` a group is
     not handed over, where that can wait, to a director that knows less than ``warm_percent`` of
-    its established connections; 0: it is. It waits for ``warm_wait_s`` at most.
+    its established connections; 0: it is. It waits for ``warm_wait_s`` at most. ``remove_foreign``:
+    virtual services that are not configured leave the table, whoever made them.
     """
 
     loss_percent: int = 50
     warm_percent: int = 90
     warm_wait_s: float = 60.0
+    remove_foreign: bool = False
     timeout_tcp_s: int = 0
     timeout_tcpfin_s: int = 0
     timeout_udp_s: int = 0

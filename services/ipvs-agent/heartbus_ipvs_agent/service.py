@@ -90,6 +90,7 @@ class IpvsAgent:
         self._bus = bus
         self._clock = clock
         self._services = {s.name: s for s in cluster.virtual_services}
+        self._remove_foreign = cluster.ipvs.remove_foreign
         self._probe_services = probe_services(cluster.virtual_services)
         self._whole = whole
         self._probing: str | None = None
@@ -121,6 +122,7 @@ class IpvsAgent:
         self._warm = Warm(
             node=node,
             directors=[d.name for d in cluster.directors],
+            groups=cluster.groups,
             settings=cluster.ipvs,
             bus=bus,
             clock=clock,
@@ -159,8 +161,9 @@ class IpvsAgent:
         Verdicts and what operators asked for stand. A new real server is unknown, so it gets no
         traffic before its first check; what is configured no more leaves the table.
         """
-        self._warm.use(read.ipvs)
+        self._warm.use(read.ipvs, read.groups)
         self._roles.use(read.ipvs, [g.name for g in read.groups])
+        self._remove_foreign = read.ipvs.remove_foreign
         self._verdicts.limit(read.ipvs.loss_percent)
         self._verdicts.decide_by(read.checks.decided_by)
         services = {s.name: s for s in read.virtual_services}
@@ -192,6 +195,8 @@ class IpvsAgent:
         wanted = Table(services={**wanted.services, **probe_services(read.virtual_services)})
         ours = self._managed.obsolete.union(self._keys())
         obsolete = ours.difference(wanted.services)
+        if read.ipvs.remove_foreign:
+            obsolete |= observed.services.keys() - wanted.services.keys()
         return tuple(map(str, plan(wanted=wanted, observed=observed, obsolete=obsolete)))
 
     def _let_probes_answer(self) -> None:
@@ -240,7 +245,10 @@ class IpvsAgent:
             }
             | self._probe_services
         )
-        actions = plan(wanted=wanted, observed=observed, obsolete=self._managed.obsolete)
+        obsolete = self._managed.obsolete
+        if self._remove_foreign:
+            obsolete |= observed.services.keys() - wanted.services.keys()
+        actions = plan(wanted=wanted, observed=observed, obsolete=sorted(obsolete))
         changed = self._applier.settle(actions, before=before, cause=cause)
         touched = {action.service for action in actions}
         self._pages.changed(s.name for s in self._services.values() if service_key(s) in touched)

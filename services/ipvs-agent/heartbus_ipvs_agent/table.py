@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from heartbus import kernel_age
 from heartbus.runner import MachineError
 from heartbus_ipvs_agent import nlmsg, wire
+from heartbus_ipvs_agent.beyond import beyond
 from heartbus_ipvs_agent.entries import (
     Action,
     AddDestination,
@@ -70,7 +72,8 @@ class IpvsTable(Protocol):
 class KernelTable:
     """``IpvsTable`` over generic netlink; reopens its socket after any failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, release: str | None = None) -> None:
+        self._age = kernel_age.version(os.uname().release if release is None else release)
         self._netlink: GenericNetlink | None = None
 
     def close(self) -> None:
@@ -104,6 +107,10 @@ class KernelTable:
         bodies: list[bytes] = []
         unsent: dict[int, str] = {}
         for position, action in enumerate(actions):
+            why = beyond(action, self._age)
+            if why is not None:
+                unsent[position] = why
+                continue
             try:
                 bodies.append(wire.encode_action(action))
             except nlmsg.WireError as error:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Set
 
 from heartbus.bus import Bus
 from heartbus.events import IpvsConnections
-from heartbus.model import VirtualService, VirtualServiceName
+from heartbus.model import ResourceGroup, VirtualService, VirtualServiceName
 from heartbus.model_ipvs import IpvsSettings
 from heartbus_ipvs_agent.desired import service_key
-from heartbus_ipvs_agent.entries import ServiceKey, Table
+from heartbus_ipvs_agent.entries import ServiceKey, Table, canonical_address
 from heartbus_ipvs_agent.warmth import Warmth
 
 
@@ -24,6 +24,7 @@ class Warm:
         *,
         node: str,
         directors: Iterable[str],
+        groups: Iterable[ResourceGroup],
         settings: IpvsSettings,
         bus: Bus,
         clock: Callable[[], float],
@@ -31,6 +32,7 @@ class Warm:
         self._bus = bus
         self._clock = clock
         self._settings = settings
+        self._serving = Serving(groups)
         self._warmth = Warmth(
             [name for name in directors if name != node],
             percent=settings.warm_percent,
@@ -38,9 +40,9 @@ class Warm:
             now_s=clock(),
         )
 
-    def use(self, settings: IpvsSettings) -> None:
+    def use(self, settings: IpvsSettings, groups: Iterable[ResourceGroup]) -> None:
         """Go on with what was read anew."""
-        self._settings = settings
+        self._settings, self._serving = settings, Serving(groups)
         self._warmth.limit(percent=settings.warm_percent, wait_s=settings.warm_wait_s)
 
     @property
@@ -68,9 +70,33 @@ class Warm:
         }
         self._bus.publish(IpvsConnections(counts={n: count for n, count in known.items() if count}))
         served: dict[str, int] = {
-            name: count for name, count in known.items() if names[name].group in held
+            name: count
+            for name, count in known.items()
+            if self._serving.groups(names[name]) <= held
         }
         return self._warmth.looked(served, now_s=self._clock())
+
+
+class Serving:
+    """Which groups a director must hold for clients to reach a service there."""
+
+    def __init__(self, groups: Iterable[ResourceGroup]) -> None:
+        self._by_address: dict[str, set[str]] = {}
+        self._all: set[str] = set()
+        for group in groups:
+            self._all.add(group.name)
+            for resource in group.addresses:
+                address = canonical_address(resource.address)
+                self._by_address.setdefault(address, set()).add(group.name)
+
+    def groups(self, service: VirtualService) -> Set[str]:
+        """Return the group that it names, or else the one with its address.
+
+        Where neither says it, as of a mark, only who holds all groups serves it for sure.
+        """
+        if service.group is not None:
+            return {service.group}
+        return self._by_address.get(canonical_address(service.endpoint.address), self._all)
 
 
 def established(table: Table) -> dict[ServiceKey, int]:

@@ -23,6 +23,7 @@ from heartbus.config.ha_cf import (
     LinkKind,
 )
 from heartbus.config.interfaces_here import check_interfaces
+from heartbus.config.kernel_here import check_kernel
 from heartbus.config.own_name import named_at
 from heartbus.config.programs import check_programs
 from heartbus.config.report import Path, Place, Places, Report
@@ -111,6 +112,7 @@ def load(path: str, *, root: str, report: Report) -> Cluster:
     validate(cluster, places, report, without=without)
     check_scripts(cluster, search, places, report)
     check_interfaces(cluster, search, places, report)
+    check_kernel(cluster, search, places, report)
     check_programs(cluster, search, places, report)
     return cluster
 

@@ -48,6 +48,12 @@ IPVS_KEYS: Final = (
         default="60 s",
     ),
     Key(
+        path="ipvs.remove_foreign",
+        form=Form.BOOLEAN,
+        text="Virtual services that are not configured leave the table, whoever made them.",
+        default="false",
+    ),
+    Key(
         path="ipvs.timeouts",
         form=Form.TABLE,
         text="How long the kernel remembers connections.",

@@ -27,6 +27,7 @@ from heartbus.config.ha_cf import (
 )
 from heartbus.config.includes import read_joined
 from heartbus.config.interfaces_here import check_interfaces
+from heartbus.config.kernel_here import check_kernel
 from heartbus.config.keys_history import read_history
 from heartbus.config.native_checking import read_checking
 from heartbus.config.native_groups import resources_of
@@ -181,6 +182,7 @@ class _Reader:
         validate(cluster, places, self._report, without=frozenset(self._without))
         check_scripts(cluster, self._search, places, self._report)
         check_interfaces(cluster, self._search, places, self._report)
+        check_kernel(cluster, self._search, places, self._report)
         check_programs(cluster, self._search, places, self._report)
         self._report.places = places
         return cluster

@@ -32,6 +32,7 @@ def read_ipvs(table: Table) -> IpvsSettings:
         loss_percent=default.loss_percent if loss is None else loss,
         warm_percent=default.warm_percent if warm is None else warm,
         warm_wait_s=table.seconds("warm_wait") or default.warm_wait_s,
+        remove_foreign=bool(table.boolean("remove_foreign")),
         timeout_tcp_s=timeouts.integer("tcp", 1, TIMEOUT_MAX_S) or 0,
         timeout_tcpfin_s=timeouts.integer("tcpfin", 1, TIMEOUT_MAX_S) or 0,
         timeout_udp_s=timeouts.integer("udp", 1, TIMEOUT_MAX_S) or 0,

@@ -151,6 +151,8 @@ def _ipvs(ipvs: IpvsSettings) -> Iterator[str]:
         yield ""
         yield "IPVS"
         yield _row("  loss", f"{ipvs.loss_percent} % a minute where a peer disagrees")
+        if ipvs.remove_foreign:
+            yield _row("  foreign", "services that are not configured leave the table")
     yield from _rows("  timeouts", [", ".join(timeouts)] if timeouts else [])
     if ipvs.sync is not None:
         yield _row("  sync daemon", f"on {ipvs.sync.interface}, id {ipvs.sync.sync_id}")
