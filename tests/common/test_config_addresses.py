@@ -136,6 +136,8 @@ ANNOUNCE = """\
 burst = 7
 spacing = "50ms"
 spacing_ipv6 = 0
+pacing = "2ms"
+pacing_ipv6 = 0
 again = 0
 refresh = 30
 refresh_burst = 2
@@ -150,6 +152,8 @@ def test_announcements_are_set_for_all_and_for_one_group(tmp_path: Path) -> None
         burst=7,
         spacing_s=0.05,
         spacing_ipv6_s=0.0,
+        pacing_s=0.002,
+        pacing_ipv6_s=0.0,
         again_s=0.0,
         refresh_s=30.0,
         refresh_burst=2,
@@ -157,7 +161,10 @@ def test_announcements_are_set_for_all_and_for_one_group(tmp_path: Path) -> None
     )
     assert cluster.groups[0].announce == AnnounceSettings(again_s=9.0)
     shown = render(cluster, as_json=False)
-    assert "7 times, 0.05 s apart (IPv6 0 s), then 2 every 30 s, ARP as reply only" in shown
+    assert (
+        "7 times, 0.05 s apart (IPv6 0 s), on one interface 0.002 s between any two (IPv6 0 s),"
+        " then 2 every 30 s, ARP as reply only"
+    ) in shown
     assert "5 times, 0.2 s apart, once more after 9 s, then 1 every 60 s" in shown
     again = directory(tmp_path, {"heartbus.toml": to_toml(cluster)})
     back = loaded(again).cluster
@@ -179,6 +186,8 @@ def test_groups_that_move_together_are_announced_in_one_way(tmp_path: Path) -> N
         ('spacing = "2 m"', "allowed is a number of seconds"),
         ("spacing = 61", "61 s is too long between two frames of a burst; allowed is 60 s or less"),
         ("spacing_ipv6 = 61", "61 s is too long between two frames of a burst"),
+        ("pacing = 61", "61 s is too long between two frames of a burst"),
+        ("pacing_ipv6 = 61", "61 s is too long between two frames of a burst"),
         ("again = -1", "again: -1 is not allowed; allowed is seconds 0 or more"),
         ('form = "arp"', "'arp' is not allowed; allowed is both, request, reply"),
         ("count = 5", "unknown key; allowed is burst"),
@@ -226,7 +235,7 @@ vrrp_instance two {
 def test_keepaliveds_addresses_and_announcements_are_read(tmp_path: Path) -> None:
     cluster, told = read_keepalived(tmp_path, KEEPALIVED)
     assert cluster is not None, told
-    for_all = AnnounceSettings(burst=3, spacing_s=0.001, again_s=0.0)
+    for_all = AnnounceSettings(burst=3, pacing_s=0.001, again_s=0.0)
     assert cluster.vip.announce == for_all
     one, two = cluster.groups
     assert one.addresses == (
@@ -242,7 +251,7 @@ def test_keepaliveds_addresses_and_announcements_are_read(tmp_path: Path) -> Non
     assert one.announce is None
     assert two.addresses == (AddressResource(address="10.0.0.2", prefix_len=24, interface="eth1"),)
     assert two.announce == AnnounceSettings(
-        burst=3, spacing_s=0.001, spacing_ipv6_s=0.5, again_s=0.0, refresh_s=10.0, refresh_burst=1
+        burst=3, pacing_s=0.001, pacing_ipv6_s=0.5, again_s=0.0, refresh_s=10.0, refresh_burst=1
     )
     place = "keepalived.conf"
     assert (

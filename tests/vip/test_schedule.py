@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from heartbus.model import AddressResource, AnnounceForm, AnnounceSettings
@@ -25,7 +27,7 @@ def times_of(
 def started(settings: AnnounceSettings, *addresses: AddressResource) -> AnnounceSchedule:
     schedule = AnnounceSchedule(settings)
     for address in addresses or (VIP,):
-        schedule.start(address, now_s=100.0)
+        schedule.start(address, interface="eth0", now_s=100.0)
     return schedule
 
 
@@ -104,8 +106,79 @@ def test_ipv6_may_have_a_spacing_of_its_own() -> None:
 def test_an_address_may_have_settings_of_its_own() -> None:
     schedule = AnnounceSchedule(SETTINGS, {VIP6: AnnounceSettings(burst=1, again_s=9.0)})
     for address in (VIP, VIP6):
-        schedule.start(address, now_s=100.0)
+        schedule.start(address, interface="eth0", now_s=100.0)
     assert [at_s for at_s, _ in times_of(schedule, until_s=110.0, of=VIP6)] == [100.0, 109.0]
+
+
+# --- frames of many addresses on one interface ---------------------------------------------------
+
+PACED = AnnounceSettings(burst=2, spacing_s=0.0, again_s=0.0, refresh_s=0.0, pacing_s=0.1)
+SECOND = AddressResource(address="192.168.7.111", prefix_len=24)
+THIRD = AddressResource(address="192.168.7.112", prefix_len=24)
+
+
+def run(
+    schedule: AnnounceSchedule, *, until_s: float = 200.0
+) -> list[tuple[float, AddressResource]]:
+    """Let the schedule run on its own deadlines; return when it sends a frame of which address."""
+    sent: list[tuple[float, AddressResource]] = []
+    while (due_s := schedule.next_deadline_s) is not None and due_s <= until_s:
+        frames = schedule.due(now_s=due_s)
+        assert frames, "it asked for a turn and had nothing to say"
+        sent.extend((round(due_s, 3), address) for address, _ in frames)
+    return sent
+
+
+def test_frames_on_one_interface_wait_for_one_another_and_first_ones_come_first() -> None:
+    assert run(started(PACED, VIP, SECOND, THIRD)) == [
+        (100.0, VIP),
+        (100.1, SECOND),
+        (100.2, THIRD),
+        (100.3, VIP),
+        (100.4, SECOND),
+        (100.5, THIRD),
+    ]
+
+
+def test_a_new_address_does_not_wait_for_the_repeats_of_others() -> None:
+    schedule = started(replace(PACED, burst=50), VIP, SECOND)
+    early = run(schedule, until_s=102.05)
+    schedule.start(THIRD, interface="eth0", now_s=102.05)
+    assert len(early) == 21
+    assert run(schedule, until_s=102.15) == [(102.1, THIRD)]
+
+
+def test_both_families_and_other_interfaces_have_a_pace_of_their_own() -> None:
+    schedule = started(replace(PACED, pacing_ipv6_s=0.25), VIP, VIP6)
+    schedule.start(SECOND, interface="eth1", now_s=100.0)
+    sent = run(schedule)
+    assert [at_s for at_s, address in sent if address == VIP] == [100.0, 100.1]
+    assert [at_s for at_s, address in sent if address == SECOND] == [100.0, 100.1]
+    assert [at_s for at_s, address in sent if address == VIP6] == [100.0, 100.25]
+
+
+def test_ipv6_has_the_pace_of_ipv4_unless_it_has_its_own() -> None:
+    assert [at_s for at_s, _ in run(started(PACED, VIP6))] == [100.0, 100.1]
+    assert [at_s for at_s, _ in run(started(replace(PACED, pacing_ipv6_s=0.0), VIP6))] == [
+        100.0,
+        100.0,
+    ]
+
+
+def test_spacing_of_one_address_holds_beside_the_pace_of_all() -> None:
+    sent = run(started(replace(PACED, spacing_s=0.25), VIP, SECOND))
+    assert sent == [(100.0, VIP), (100.1, SECOND), (100.25, VIP), (100.35, SECOND)]
+
+
+def test_what_is_announced_anew_does_not_jump_the_pace() -> None:
+    schedule = started(PACED)
+    assert schedule.due(now_s=100.0) == [(VIP, ArpForm.REQUEST)]
+    schedule.stop(VIP)
+    schedule.start(VIP, interface="eth0", now_s=100.02)
+    assert [at_s for at_s, _ in run(schedule)] == [100.1, 100.2]
+
+
+# --- pauses, and what is told anew ---------------------------------------------------------------
 
 
 def test_a_pause_is_not_made_up_for() -> None:
@@ -118,7 +191,7 @@ def test_a_pause_is_not_made_up_for() -> None:
 def test_a_new_start_begins_the_burst_again() -> None:
     schedule = started(SETTINGS)
     schedule.due(now_s=100.0)
-    schedule.start(VIP, now_s=100.1)
+    schedule.start(VIP, interface="eth0", now_s=100.1)
     assert [at_s for at_s, _ in times_of(schedule, until_s=110.0)] == [100.1, 100.3, 100.5]
 
 

@@ -58,14 +58,18 @@ class AnnounceSettings:
 
     ``burst`` frames are sent ``spacing_s`` apart (of IPv6: ``spacing_ipv6_s``, None: the same) when
     the address comes, and once more ``again_s`` after the first of them (0: not). While the address
-    is held, ``refresh_burst`` frames follow every ``refresh_s`` (0: none). keepalived:
-    ``vrrp_garp_master_repeat``, ``vrrp_garp_interval``, ``vrrp_gna_interval``,
-    ``vrrp_garp_master_delay``, ``vrrp_garp_master_refresh_repeat``, ``vrrp_garp_master_refresh``.
+    is held, ``refresh_burst`` frames follow every ``refresh_s`` (0: none). A frame waits until
+    ``pacing_s`` (of IPv6: ``pacing_ipv6_s``, None: the same) have passed since the last one of its
+    family on the same interface, of whichever address. keepalived: ``vrrp_garp_master_repeat``,
+    ``vrrp_garp_interval`` and ``vrrp_gna_interval`` (pacing), ``vrrp_garp_master_delay``,
+    ``vrrp_garp_master_refresh_repeat``, ``vrrp_garp_master_refresh``.
     """
 
     burst: int = 5
     spacing_s: float = 0.2
     spacing_ipv6_s: float | None = None
+    pacing_s: float = 0.0
+    pacing_ipv6_s: float | None = None
     again_s: float = 5.0
     refresh_s: float = 60.0
     refresh_burst: int = 1

@@ -191,14 +191,15 @@ class Network:
         if again:
             self._log.info("address.reannounced", interface=interface, addresses=len(again))
         for resource in again:
-            self._schedule.start(resource, now_s=self._clock() + after_s)
+            self._schedule.start(resource, interface=interface, now_s=self._clock() + after_s)
 
     def _held_on(self, interface: str, held: Iterable[AddressResource]) -> list[AddressResource]:
         return [r for r in held if self._addresses.interface_name(r) == interface]
 
     def _begin(self, resource: AddressResource) -> None:
-        if self._addresses.interface_name(resource) not in self._silent:
-            self._schedule.start(resource, now_s=self._clock())
+        interface = self._addresses.interface_name(resource)
+        if interface is not None and interface not in self._silent:
+            self._schedule.start(resource, interface=interface, now_s=self._clock())
 
     def announce_due(self) -> None:
         """Send the frames whose time has come; then do what a new address needs besides."""

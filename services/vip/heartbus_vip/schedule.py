@@ -6,10 +6,15 @@ refilled from a stale source (Heartbeat announced once and never again)::
     start ─► burst ─(again_s after the start)─► burst ─(refresh_s)─► refresh_burst ─┐
                                                           ▲                         │
                                                           └────────(refresh_s)──────┘
+
+Where many addresses come at once, frames on one interface may have to wait for one another, as
+keepalived has it (``pacing_s``). Then the first frame of each address goes before the repeats of
+all: clients wait for the first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -22,14 +27,29 @@ FRAMES_AT_ONCE_MAX: Final = 128
 
 
 @dataclass(slots=True)
+class _Lane:
+    """The frames of one family on one interface; ``sent_s``: when the last one was."""
+
+    sent_s: float = -math.inf
+
+
+@dataclass(slots=True)
 class _Announced:
     """``left``: frames of the burst that runs. ``again_s``: when the second one begins, if ever."""
 
     settings: AnnounceSettings
+    spacing_s: float
+    pacing_s: float
+    lane: _Lane
     next_s: float
     left: int
     again_s: float | None
     sent: int = 0
+
+    @property
+    def ready_s(self) -> float:
+        """When its next frame may go out."""
+        return max(self.next_s, self.lane.sent_s + self.pacing_s)
 
 
 class AnnounceSchedule:
@@ -42,16 +62,25 @@ class AnnounceSchedule:
     ) -> None:
         self._settings, self._own = settings, own or {}
         self._announced: dict[AddressResource, _Announced] = {}
+        self._lanes: dict[tuple[str, bool], _Lane] = {}
 
     def use(self, own: Mapping[AddressResource, AnnounceSettings]) -> None:
         """Use these own settings for bursts that begin from now on."""
         self._own = own
 
-    def start(self, address: AddressResource, *, now_s: float) -> None:
+    def start(self, address: AddressResource, *, interface: str, now_s: float) -> None:
         """Begin a burst, again if there was one; its first frame is due at once."""
         settings = self._own.get(address, self._settings)
+        spacing_s, pacing_s = settings.spacing_s, settings.pacing_s
+        if address.ipv6 and settings.spacing_ipv6_s is not None:
+            spacing_s = settings.spacing_ipv6_s
+        if address.ipv6 and settings.pacing_ipv6_s is not None:
+            pacing_s = settings.pacing_ipv6_s
         self._announced[address] = _Announced(
             settings=settings,
+            spacing_s=spacing_s,
+            pacing_s=pacing_s,
+            lane=self._lanes.setdefault((interface, address.ipv6), _Lane()),
             next_s=now_s,
             left=settings.burst,
             again_s=now_s + settings.again_s if settings.again_s > 0 else None,
@@ -68,14 +97,16 @@ class AnnounceSchedule:
         made up for.
         """
         frames: list[tuple[AddressResource, ArpForm]] = []
-        for address, announced in list(self._announced.items()):
-            while announced.next_s <= now_s:
+        waiting = [(a, entry) for a, entry in self._announced.items() if entry.ready_s <= now_s]
+        for address, announced in sorted(waiting, key=lambda each: _turn(each[1])):
+            while announced.ready_s <= now_s:  # an earlier one may have taken the lane
                 if len(frames) == FRAMES_AT_ONCE_MAX:
                     return frames
                 frames.append((address, _form(announced)))
                 announced.sent += 1
                 announced.left -= 1
-                if not _go_on(announced, _spacing_s(address, announced.settings), now_s=now_s):
+                announced.lane.sent_s = now_s
+                if not _go_on(announced, now_s=now_s):
                     del self._announced[address]
                     break
         return frames
@@ -83,12 +114,16 @@ class AnnounceSchedule:
     @property
     def next_deadline_s(self) -> float | None:
         """When ``due`` has something to say next; None: nothing is announced."""
-        return min((a.next_s for a in self._announced.values()), default=None)
+        return min((a.ready_s for a in self._announced.values()), default=None)
 
 
-def _go_on(announced: _Announced, spacing_s: float, *, now_s: float) -> bool:
+def _turn(announced: _Announced) -> tuple[bool, float]:
+    return announced.sent > 0, announced.next_s
+
+
+def _go_on(announced: _Announced, *, now_s: float) -> bool:
     """Set when the frame after this one is due; return False if there is none."""
-    settings = announced.settings
+    settings, spacing_s = announced.settings, announced.spacing_s
     if announced.left > 0:
         announced.next_s = now_s + spacing_s
     elif announced.again_s is not None:
@@ -99,12 +134,6 @@ def _go_on(announced: _Announced, spacing_s: float, *, now_s: float) -> bool:
     else:
         return False
     return True
-
-
-def _spacing_s(address: AddressResource, settings: AnnounceSettings) -> float:
-    if address.ipv6 and settings.spacing_ipv6_s is not None:
-        return settings.spacing_ipv6_s
-    return settings.spacing_s
 
 
 def _form(announced: _Announced) -> ArpForm:

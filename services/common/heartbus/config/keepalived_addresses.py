@@ -110,8 +110,8 @@ _READERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "garp_master_delay": ("again_s", _seconds(TIME_MAX_S)),
     "garp_master_refresh": ("refresh_s", _seconds(TIME_MAX_S)),
     "garp_master_refresh_repeat": ("refresh_burst", _frames),
-    "garp_interval": ("spacing_s", _seconds(SPACING_MAX_S)),
-    "gna_interval": ("spacing_ipv6_s", _seconds(SPACING_MAX_S)),
+    "garp_interval": ("pacing_s", _seconds(SPACING_MAX_S)),
+    "gna_interval": ("pacing_ipv6_s", _seconds(SPACING_MAX_S)),
 }
 _LOWER_PRIORITY: Final = ("garp_lower_prio_delay", "garp_lower_prio_repeat")
 

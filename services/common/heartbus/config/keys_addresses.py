@@ -36,13 +36,27 @@ def _announce(table: str) -> Iterator[Key]:
         "Between two of them; 0: all at once.",
         default="200ms",
         zero=True,
-        old="keepalived vrrp_garp_interval",
     )
     yield _key(
         f"{table}.spacing_ipv6",
         _TIME,
         "Between two of them for an address of IPv6.",
         default="as spacing",
+        zero=True,
+    )
+    yield _key(
+        f"{table}.pacing",
+        _TIME,
+        "Between any two frames on one interface, of whichever addresses; first frames come first.",
+        default="0 s",
+        zero=True,
+        old="keepalived vrrp_garp_interval",
+    )
+    yield _key(
+        f"{table}.pacing_ipv6",
+        _TIME,
+        "The same for those of IPv6, which wait for one another only.",
+        default="as pacing",
         zero=True,
         old="keepalived vrrp_gna_interval",
     )

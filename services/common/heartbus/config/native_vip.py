@@ -39,6 +39,8 @@ def announce_settings(table: Table) -> AnnounceSettings:
         burst=table.integer("burst", 1, BURST_MAX) or default.burst,
         spacing_s=_seconds(table, "spacing", default.spacing_s),
         spacing_ipv6_s=table.seconds("spacing_ipv6", zero=True),
+        pacing_s=_seconds(table, "pacing", default.pacing_s),
+        pacing_ipv6_s=table.seconds("pacing_ipv6", zero=True),
         again_s=_seconds(table, "again", default.again_s),
         refresh_s=_seconds(table, "refresh", default.refresh_s),
         refresh_burst=table.integer("refresh_burst", 1, BURST_MAX) or default.refresh_burst,

@@ -209,6 +209,11 @@ def _announced(settings: AnnounceSettings) -> str:
     if settings.spacing_ipv6_s is not None:
         spacing += f" (IPv6 {settings.spacing_ipv6_s:g} s)"
     words = [f"{settings.burst} times, {spacing}"]
+    if settings.pacing_s or settings.pacing_ipv6_s:
+        pacing = f"on one interface {settings.pacing_s:g} s between any two"
+        if settings.pacing_ipv6_s is not None:
+            pacing += f" (IPv6 {settings.pacing_ipv6_s:g} s)"
+        words.append(pacing)
     if settings.again_s:
         words.append(f"once more after {settings.again_s:g} s")
     if settings.refresh_s:

@@ -38,14 +38,16 @@ def vip_rules(cluster: Cluster, places: Places, report: Report) -> None:
 def _announce(
     settings: AnnounceSettings, places: Places, report: Report, *, at: tuple[str | int, ...]
 ) -> None:
-    for key, spacing_s in (
+    for key, between_s in (
         ("spacing", settings.spacing_s),
         ("spacing_ipv6", settings.spacing_ipv6_s or 0.0),
+        ("pacing", settings.pacing_s),
+        ("pacing_ipv6", settings.pacing_ipv6_s or 0.0),
     ):
-        if spacing_s > SPACING_MAX_S:
+        if between_s > SPACING_MAX_S:
             report.error(
                 places.at(*at, key),
-                f"{spacing_s:g} s is too long between two frames of a burst; allowed is"
+                f"{between_s:g} s is too long between two frames of a burst; allowed is"
                 f" {SPACING_MAX_S:g} s or less",
             )
 
