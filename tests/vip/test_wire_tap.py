@@ -71,8 +71,18 @@ def test_whoever_has_an_address_answers_with_its_mac(
     nodad = " nodad" if resource is VIP6 else ""
     answering.host.ip(f"addr add {resource.name} dev eth0{nodad}")
     said = Said(address=resource.address, mac=answering.mac)
-    assert set(answers(tap, resource)) == {Heard(said=said, interface="eth0")}
+    assert {(h.said, h.interface) for h in answers(tap, resource)} == {(said, "eth0")}
     assert not tap.unread
+
+
+def test_what_is_read_late_tells_when_it_came(asking: Host, answering: Link, tap: WireTap) -> None:
+    answering.host.ip(f"addr add {VIP.name} dev eth0")
+    assert answers(tap, VIP)
+    asked_s = time.monotonic()
+    tap.ask(VIP)
+    time.sleep(0.5)  # as a process that was busy with something else
+    (heard,) = tap.drain()
+    assert asked_s <= heard.at_s < asked_s + 0.4
 
 
 def test_what_is_about_other_addresses_is_not_heard(

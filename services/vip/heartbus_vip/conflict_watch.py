@@ -192,7 +192,8 @@ class ConflictWatch:
         now_s = self._clock()
         before_s, self._turned_s = self._turned_s, now_s
         if now_s - before_s > STALL_S:
-            self._tap.drain()
+            for heard in self._tap.drain():
+                self._measure(heard)
             self._conflicts.did_not_listen()
         outcomes, self._outcomes = self._outcomes, []
         outcomes += self._conflicts.held(self._holder.state().groups, now_s=now_s)
@@ -200,8 +201,7 @@ class ConflictWatch:
         for heard in self._tap.drain():
             if self._conflicts.is_strange(heard.said.mac):
                 outcomes += self._look_at_ourselves(STRANGER_LOOK_S, now_s=now_s)
-            if (director := self._conflicts.director(heard.said.mac)) is not None:
-                self._publish(self._moves.seen(heard.said.address, director, now_s=now_s))
+            self._measure(heard)
             outcomes += self._conflicts.heard(heard.said, interface=heard.interface, now_s=now_s)
         outcomes += self._conflicts.deadline_passed(now_s=now_s)
         return [action for outcome in outcomes for action in self._carry_out(outcome)]
@@ -266,6 +266,11 @@ class ConflictWatch:
             case _:
                 assert_never(outcome)
         return []
+
+    def _measure(self, heard: Heard) -> None:
+        """Note when another director had an address: the arrival counts, not when we read it."""
+        if (director := self._conflicts.director(heard.said.mac)) is not None:
+            self._publish(self._moves.seen(heard.said.address, director, now_s=heard.at_s))
 
     def _publish(self, move: VipMoved | None) -> None:
         if move is not None:

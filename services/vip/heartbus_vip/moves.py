@@ -20,8 +20,9 @@ EPISODE_S: Final = 0.5
 every 0.2 s."""
 
 GAP_MAX_S: Final = 10.0
-OVERLAP_MAX_S: Final = 2.0
-"""What is further apart is no handover: one lasts a second at most."""
+OVERLAP_MAX_S: Final = 5.0
+"""What is further apart is no handover: the offer of one lasts a second at most, and an address
+that its holder is too busy to remove ends by itself, after 3 s with the defaults."""
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class Moves:
         return self._measured(move)
 
     def seen(self, address: str, director: str, *, now_s: float) -> VipMoved | None:
-        """Note a frame by which another director says that it has an address."""
+        """Note a frame by which another director says that it has an address; when it came."""
         move = self._by_address.get(address)
         if move is None:
             return None

@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -37,14 +38,19 @@ _POINTER_REQUEST: Final = struct.Struct("16sP16x")  # ifreq: name, ifr_data
 _PERMANENT: Final = struct.Struct("=II32s")  # ethtool_perm_addr: command, size, data
 _ARPHRD_ETHER: Final = 1
 _MAC_BYTES: Final = 6
+_SO_TIMESTAMPNS: Final = 35  # asm-generic/socket.h
+_TIMESPEC: Final = struct.Struct("@ll")
+_AGE_MAX_S: Final = 10.0
+"""What waited for longer, the wall clock has been set meanwhile, or nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """What somebody said, and where we heard it."""
+    """What somebody said, and where we heard it; ``at_s``: when it arrived (CLOCK_MONOTONIC)."""
 
     said: Said
     interface: str
+    at_s: float
 
 
 class AskError(Exception):
@@ -126,7 +132,9 @@ class WireTap:
         for opened in self._sockets.values():
             for _ in range(PACKETS_AT_ONCE_MAX):
                 try:
-                    packet, source = opened.recvfrom(neighbours.PACKET_BYTES_MAX)
+                    packet, notes, _, source = opened.recvmsg(
+                        neighbours.PACKET_BYTES_MAX, socket.CMSG_SPACE(_TIMESPEC.size)
+                    )
                 except (BlockingIOError, InterruptedError):
                     break
                 except OSError:
@@ -138,7 +146,8 @@ class WireTap:
                 if isinstance(said, Unread):
                     self.unread[said] += 1
                 else:
-                    heard.append(Heard(said=said, interface=interface))
+                    at_s = time.monotonic() - _age_s(notes)
+                    heard.append(Heard(said=said, interface=interface, at_s=at_s))
         return heard
 
     def ask(self, resource: AddressResource) -> None:
@@ -184,6 +193,8 @@ def _open(ethertype: int, program: tuple[Instruction, ...]) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         _attach(opened, program)
+        # When a packet came, however late a busy process reads it.
+        opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     except OSError:
         opened.close()
         raise
@@ -195,6 +206,16 @@ def _attach(opened: socket.socket, program: tuple[Instruction, ...]) -> None:
     code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*step) for step in program))
     filter_ = struct.pack("@HP", len(program), ctypes.addressof(code))
     opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
+
+
+def _age_s(notes: list[tuple[int, int, bytes]]) -> float:
+    """Return how long ago a packet arrived, by what the kernel noted beside it."""
+    for level, kind, stamp in notes:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(stamp) == _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack(stamp)
+            age_s = time.time() - seconds - nanoseconds / 1e9
+            return age_s if 0.0 <= age_s <= _AGE_MAX_S else 0.0
+    return 0.0
 
 
 def _hardware_address(any_socket: socket.socket, interface: str) -> bytes | None:
