@@ -22,8 +22,10 @@ lint: setup  ## format, lint, strict types, import rules; changes nothing
 simulate: setup  ## seeded scenarios of the decision cores: SEEDS=20000; ARGS="--seed 7" tells one
 	@$(PYTHON) -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
-handover: setup  ## standby and takeover back and forth under traffic, MOVES=100 times; build/reports/handover.json
+handover: setup  ## standby and takeover back and forth, MOVES=100 times, under 200 connections a second; build/reports/
 	@HEARTBUS_HANDOVERS=$(or $(MOVES),100) $(PYTHON) -m pytest -q tests/system/test_handover.py
+	@HEARTBUS_HANDOVERS=$(or $(MOVES),100) $(PYTHON) -m tests.lab.run -- \
+		$(PYTHON) -m pytest -q tests/system/test_handover_traffic.py
 
 demo: setup  ## the classic cluster, live, with failovers; TIMERS=classic|lan|fast, ARGS="…"
 	@$(PYTHON) -m tests.lab.run -- $(PYTHON) -m tests.lab.demo $(if $(TIMERS),--timers $(TIMERS)) $(ARGS)

@@ -23,8 +23,12 @@ from typing import Final, Self
 from tests.lab.network import Host, Process, wait_until
 
 TRAFFIC: Final = Path(__file__).with_name("traffic.py")
+STEADY: Final = Path(__file__).with_name("steady.py")
 PERIOD_S: Final = 0.02
 TIMEOUT_S: Final = 1.0
+STEADY_TIMEOUT_S: Final = 40.0
+"""Longer than TCP takes to send something lost for the fifth time (1, 3, 7, 15, 31 s)."""
+
 DURATION_MAX_S: Final = 900.0
 START_MAX_S: Final = 120.0
 STOP_MAX_S: Final = 60.0
@@ -62,6 +66,8 @@ class Gap:
 class ContinuousClient:
     """Asks for a page on a new connection every ``period_s``, never waiting for earlier ones."""
 
+    _program = TRAFFIC
+
     def __init__(
         self,
         host: Host,
@@ -81,7 +87,7 @@ class ContinuousClient:
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
-        self._process = _start(self._host, self._facts, self._arguments)
+        self._process = _start(self._host, self._facts, self._arguments, program=self._program)
         return self
 
     def __exit__(
@@ -159,6 +165,22 @@ class ContinuousClient:
         return Gap(began_s=began_s, ended_s=ended_s, failed=failed)
 
 
+class SteadyConnections(ContinuousClient):
+    """Begins a connection every ``period_s`` and keeps each open for ``open_s``, half-way.
+
+    So ``open_s / period_s`` connections are half-way at every moment. What it is late for it makes
+    up for. An attempt's end is that of its answer.
+    """
+
+    _program = STEADY
+
+    def __init__(
+        self, host: Host, address: str, port: int = 80, *, period_s: float, open_s: float
+    ) -> None:
+        super().__init__(host, address, port, period_s=period_s)
+        self._arguments = [address, port, period_s, open_s, STEADY_TIMEOUT_S]
+
+
 class LongConnections:
     """Keeps connections to an ``EchoServer`` open, each exchanging a small message every 0.2 s."""
 
@@ -224,9 +246,11 @@ def start_speaker(host: Host, port: int, text: str) -> Process:
     return _start(host, facts, ["say", port, text])
 
 
-def _start(host: Host, facts: Path, arguments: Sequence[object]) -> Process:
+def _start(
+    host: Host, facts: Path, arguments: Sequence[object], *, program: Path = TRAFFIC
+) -> Process:
     facts.touch()
-    process = host.start([sys.executable, "-S", TRAFFIC, facts, *map(str, arguments)])
+    process = host.start([sys.executable, "-S", program, facts, *map(str, arguments)])
 
     def ready() -> bool:
         assert process.returncode is None, f"the client ended:\n{process.output()}"

@@ -1,7 +1,8 @@
 """standby and takeover back and forth with real processes: no request stays without an answer.
 
-Two directors in network namespaces; a client asks the VIP 200 times a second. Report of the gaps:
-``build/reports/handover.json``. ``HEARTBUS_HANDOVERS`` sets how often the group moves (20).
+Two directors in network namespaces; a client asks the VIP 200 times a second, by ICMP: what it sees
+are the gaps. What connections see is in test_handover_traffic. Report of the gaps:
+``build/reports/handover-echoes.json``. ``HEARTBUS_HANDOVERS`` sets how often the group moves (20).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
 
 PERIOD_S = 0.005
 MOVES = int(os.environ.get("HEARTBUS_HANDOVERS", "20"))
-REPORT = Path(__file__).parents[2] / "build" / "reports" / "handover.json"
+REPORT = Path(__file__).parents[2] / "build" / "reports" / "handover-echoes.json"
 
 
 @pytest.fixture(scope="module")
