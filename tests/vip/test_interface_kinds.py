@@ -5,6 +5,7 @@ VLANs and bonds need modules that the lab kernel has; it loads them when they ar
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ OWN, OWN6 = "10.7.0.1/24", "2001:db8:7::1/64"
 VIP, VIP6 = "10.7.0.110", "2001:db8:7::110"
 NEIGHBOUR, NEIGHBOUR6 = "10.7.0.9/24", "2001:db8:7::9/64"
 VLAN = 7
+ASK_OFTEN = "[vip.conflicts]\ninterval = 1\n"
 
 
 def bridge(director: Director, client: Host) -> str:
@@ -37,17 +39,28 @@ def vlan(director: Director, client: Host) -> str:
     return f"eth0.{VLAN}"
 
 
-def bond(director: Director, client: Host) -> str:
-    director.host.ip("link add bond0 type bond mode active-backup miimon 20")
+def bond(director: Director, client: Host, *, options: str = "") -> str:
+    director.host.ip(f"link add bond0 type bond mode active-backup miimon 20 {options}")
     director.host.ip("link set eth0 down", "link set eth1 down")
     director.host.ip("link set eth0 master bond0", "link set eth1 master bond0")
     return "bond0"
 
 
+def bond_of_two_macs(director: Director, client: Host) -> str:
+    return bond(director, client, options="fail_over_mac active")
+
+
 class Stage:
     """A director with the interface, and a neighbour; the process holds both addresses there."""
 
-    def __init__(self, lab: Lab, directory: Path, make: Callable[[Director, Host], str]) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        directory: Path,
+        make: Callable[[Director, Host], str],
+        *,
+        settings: str = "",
+    ) -> None:
         self.director = director = Director(lab, directory)
         self.second: Link = lab.attach(director.host, director.lan, "eth1")
         self.client = lab.host("client")
@@ -64,7 +77,7 @@ class Stage:
                 f"addr add {mine6} dev {nic} nodad",
             )
         self.clients_own = clients_own
-        director.configure(f'"{VIP}/24"', f'"{VIP6}/64"')
+        director.configure(f'"{VIP}/24"', f'"{VIP6}/64"', settings=settings)
         director.lease(for_s=300.0)
         self.process = director.start()
         wait_for(logged(self.process, "vip.acquired"), of=self.process)
@@ -111,3 +124,34 @@ def test_a_bond_that_fails_over_tells_of_all_addresses(lab: Lab, tmp_path: Path)
     wait_for(lambda: len(lines(stage.process, "address.reannounced")) > before, of=stage.process)
     answered(stage.client, VIP, VIP6)
     assert len(lines(stage.process, "vip.acquired")) == 1
+
+
+@pytest.mark.ipvs
+def test_on_a_bond_a_foreign_machine_is_a_conflict_and_own_frames_are_none(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Both interfaces are on one network, and the bond changes its hardware address: the hardest.
+
+    What it sends over one comes back over the other, from an address that it had before.
+    """
+    stage = Stage(lab, tmp_path, bond_of_two_macs, settings=ASK_OFTEN)
+    process = stage.process
+    wait_for(logged(process, "address.alone"), of=process)
+    active = stage.director.host.run(["cat", "/sys/class/net/bond0/bonding/active_slave"]).stdout
+    cable = stage.director.link if active.strip() == "eth0" else stage.second
+    before = stage.mac
+    cable.pull()
+    wait_for(logged(process, "address.reannounced"), of=process)
+    assert stage.mac != before
+    cable.plug_in()  # both hear everything again
+    stage.director.lease(epoch=2, for_s=300.0)  # announced anew, and asked for
+    wait_for(lambda: len(lines(process, "address.alone")) >= 2, of=process)
+    time.sleep(3.0)  # nothing is to happen: there is nothing to wait for
+    assert lines(process, "vip.conflict") == []
+    stranger = lab.host("stranger")
+    cable = lab.attach(stranger, stage.director.lan, "eth0", "10.7.0.77/24")
+    stranger.ip(f"addr add {VIP}/32 dev eth0")
+    wait_for(logged(process, "vip.conflict"), of=process)
+    (conflict,) = (line["data"] for line in lines(process, "vip.conflict"))
+    assert isinstance(conflict, dict)
+    assert (conflict["mac"], conflict["interface"]) == (cable.mac, "bond0")
