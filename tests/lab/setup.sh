@@ -59,6 +59,7 @@ needs() {
 needs ip iproute2 "hosts of the lab are network namespaces"
 needs modprobe kmod "loads ip_vs and the network devices of the lab"
 needs ipvsadm ipvsadm "the tests read the kernel's table with a program that is not ours"
+needs iptables-legacy iptables "directors that are real servers too mark what clients send"
 needs debootstrap debootstrap "the Debian package is installed into a system that has nothing else"
 needs gcc "gcc libc6-dev" "spin, the model checker, preprocesses with it and writes a C program"
 needs node nodejs "an observer of the bus that is written in another language is tested"

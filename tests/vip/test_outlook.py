@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from heartbus.model import AddressResource
+from heartbus.model import AddressResource, Endpoint, TransportProtocol, VirtualService
 from heartbus_vip.address import AddressTable
 from heartbus_vip.outlook import Remark, remarks
 from tests.lab.network import Host, Lab
@@ -28,7 +28,7 @@ def host(lab: Lab) -> Host:
 @pytest.fixture
 def look(host: Host) -> Iterator[Look]:
     table = host.call(AddressTable)
-    yield lambda *resources: host.call(lambda: remarks(table, resources))
+    yield lambda *resources, services=(): host.call(lambda: remarks(table, resources, services))
     table.close()
 
 
@@ -54,6 +54,23 @@ def test_the_loopback_of_a_real_server_is_said_only_if_arp_is_answered_for_it(
     assert "set net.ipv4.conf.eth0.arp_ignore=1" in remark.reason
     host.sysctl("net.ipv4.conf.eth0.arp_ignore", 1)
     assert look(VIP) == []
+
+
+def test_a_real_server_that_would_distribute_what_it_is_to_answer_is_told(
+    host: Host, look: Look
+) -> None:
+    at = Endpoint(address=VIP.address, port=80)
+    service = VirtualService(protocol=TransportProtocol.TCP, endpoint=at)
+    host.sysctl("net.ipv4.conf.eth0.arp_ignore", 1)
+    assert look(VIP, services=[service]) == [], "it is no real server"
+    host.ip("addr add 192.168.7.110/32 dev lo")
+    (remark,) = look(VIP, services=[service])
+    assert remark.event == "address.circle"
+    assert "this one distributes again as tcp:192.168.7.110:80" in remark.reason
+    marked = VirtualService(
+        protocol=TransportProtocol.FWM, endpoint=Endpoint(address="0.0.0.0", port=0), fwmark=1
+    )
+    assert look(VIP, services=[marked]) == []
 
 
 def test_the_loopback_of_ipv6_is_silent_by_itself(host: Host, look: Look) -> None:

@@ -6,10 +6,10 @@ may come later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from heartbus.model import AddressResource
+from heartbus.model import AddressResource, VirtualService
 from heartbus_vip import sysctls
 from heartbus_vip.address import AddressError, AddressTable, interface_name
 
@@ -22,9 +22,14 @@ class Remark:
     reason: str
 
 
-def remarks(table: AddressTable, resources: Iterable[AddressResource]) -> list[Remark]:
+def remarks(
+    table: AddressTable,
+    resources: Iterable[AddressResource],
+    services: Iterable[VirtualService] = (),
+) -> list[Remark]:
     """Look at the interface of each address; return what is to be said, nothing twice."""
     found: dict[Remark, None] = {}
+    served = {service.endpoint.address: service.name for service in services if not service.fwmark}
     for resource in resources:
         try:
             interface = interface_name(table.interface(resource))
@@ -36,6 +41,7 @@ def remarks(table: AddressTable, resources: Iterable[AddressResource]) -> list[R
             ("address.ipv6_off", _ipv6_off(resource, interface)),
             ("address.promote_secondaries", _secondaries(resource, interface)),
             ("address.loopback", _answers(resource, interface) if looped else None),
+            ("address.circle", _circle(resource, served) if looped else None),
         ):
             if reason is not None:
                 found[Remark(event=event, reason=reason)] = None
@@ -69,4 +75,16 @@ def _answers(resource: AddressResource, interface: str) -> str | None:
         f"{resource.address} is on lo, as on a real server of direct routing, and this director"
         f" answers ARP for it on {interface} while another one holds it; set"
         f" net.ipv4.conf.{interface}.arp_ignore=1 and net.ipv4.conf.{interface}.arp_announce=2"
+    )
+
+
+def _circle(resource: AddressResource, served: Mapping[str, str]) -> str | None:
+    """Say it if this host, a real server too, would distribute what it is to answer."""
+    if resource.address not in served:
+        return None
+    return (
+        f"{resource.address} is on lo, as on a real server of direct routing: what the other"
+        " director sends here to be answered, this one distributes again as"
+        f" {served[resource.address]}, and back; let the service be one of a firewall mark,"
+        " see docs/addresses.md"
     )

@@ -470,8 +470,8 @@ async def vip(context: Context) -> None:
             return str(error)
         return None
 
-    groups = context.cluster.groups
-    for remark in remarks(table, [a for group in groups for a in group.addresses]):
+    groups, services = context.cluster.groups, context.cluster.virtual_services
+    for remark in remarks(table, [a for g in groups for a in g.addresses], services):
         context.log.warning(remark.event, reason=remark.reason)
     service = VipService(
         node=context.node,
