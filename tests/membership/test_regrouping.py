@@ -145,8 +145,9 @@ def test_a_new_group_that_the_other_one_has_already_is_left_to_it() -> None:
 
 
 def waiting(**options: object) -> Side:
-    """Return director a, just told of a new group that prefers b."""
+    """Return director a, which runs for long and was just told of a new group that prefers b."""
     side = holder(**options)
+    side.wait(2 * TIMERS.initdead_s, peer={OLD: READY})
     side.knows.add(NEW)
     side.effects += side.core.use_groups(
         [*side.rules(OLD), *side.rules(NEW, preferred="b")], epochs={}, now_s=side.now_s
@@ -276,6 +277,15 @@ def test_another_preferred_director_counts_from_then_on() -> None:
     side.wait(1.0, peer={OLD: Claim(epoch=1, phase=Phase.WANTING, candidate=True)})
     reasons = [e.reason for e in side.effects if isinstance(e, Revoke)]
     assert reasons == ["failback to b"]
+
+
+def test_of_two_claims_with_one_epoch_the_new_preferred_director_has_the_better_one() -> None:
+    side = holder()
+    side.use(OLD, preferred="b")
+    rival = Claim(epoch=side.core.claims(now_s=side.now_s)[OLD].epoch, phase=Phase.HELD)
+    side.hears({OLD: rival})
+    side.turn()
+    assert side.phase(OLD) is not Phase.HELD
 
 
 def test_commands_about_a_group_that_is_gone_are_about_nothing() -> None:

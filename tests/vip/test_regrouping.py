@@ -149,6 +149,13 @@ def test_a_group_that_is_not_held_is_forgotten_at_once() -> None:
     assert director.holder.names == frozenset()
 
 
+def test_what_an_earlier_life_left_of_a_group_that_goes_is_taken_away_first() -> None:
+    director = Director(PLAIN, present=[VIP1])
+    assert use(director) == []
+    assert director.lease() == [("remove", VIP1.address), "vip.released"]
+    assert director.holder.names == frozenset()
+
+
 ADDRESSES = tuple(AddressResource(address=f"192.0.2.{n}", prefix_len=24) for n in range(1, 5))
 SPECS = st.lists(st.sampled_from(ADDRESSES), unique=True, max_size=4).map(
     lambda found: replace(PLAIN, resources=tuple(found))

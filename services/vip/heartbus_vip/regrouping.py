@@ -86,5 +86,5 @@ def forget_retired(groups: dict[str, Group]) -> None:
     """Forget what is configured no more and let go; call it after deadlines."""
     for name, group in list(groups.items()):
         idle = group.status in (HoldStatus.RELEASED, HoldStatus.FAILED)
-        if group.retired and idle and group.lease is None and not group.left_over:
+        if group.retired and idle and not group.left_over:
             del groups[name]
