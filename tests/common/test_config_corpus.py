@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from heartbus.config import load
+from heartbus.config import ha_cf, ldirectord_directives, load
 from heartbus.config.convert import to_toml
 from heartbus.config.difference import differences
 from tests.corpus import EXPECTED, HERE, KINDS, Sample, samples
 
 SAMPLES = tuple(samples())
+LDIRECTORD_SERVICES = {
+    *("dns", "ftp", "http", "https", "http_proxy", "imap", "imaps", "ldap", "ldaps", "mysql"),
+    *("nntp", "none", "oracle", "pgsql", "pop", "pops", "radius", "simpletcp", "sip", "smtp"),
+    "submission",
+}
 BY_NAME = {sample.name: sample for sample in SAMPLES}
 
 
@@ -45,6 +52,34 @@ def test_converted_to_toml_it_is_the_same_model(sample: Sample, tmp_path: Path) 
     assert to_toml(dataclasses.replace(again, source="")) == to_toml(
         dataclasses.replace(result.cluster, source="")
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "between"),
+    [
+        ("ldirectord", ldirectord_directives.DIRECTIVES, "="),
+        ("ldirectord", ldirectord_directives.UNUSED, "="),
+        ("ldirectord", ldirectord_directives.REPLACED, "="),
+        ("ha.cf", ha_cf.DIRECTIVES, ""),
+        ("ha.cf", ha_cf.UNUSED, ""),
+    ],
+)
+def test_every_old_directive_is_in_the_corpus(
+    kind: str, names: Iterable[str], between: str
+) -> None:
+    lines = [
+        line.split("#")[0].partition(between)[0].split() if between else line.split()
+        for sample in SAMPLES
+        if sample.kind == kind
+        for line in sample.path.read_bytes().decode("utf-8", "replace").splitlines()
+    ]
+    assert set(names) <= {words[0] for words in lines if words}
+
+
+def test_every_service_that_ldirectord_checks_is_in_the_corpus() -> None:
+    text = "".join(s.path.read_text(errors="replace") for s in SAMPLES if s.kind == "ldirectord")
+    said = set(re.findall(r"^\s+service\s*=\s*(\w+)", text, re.MULTILINE))
+    assert said >= LDIRECTORD_SERVICES
 
 
 @pytest.mark.parametrize("kind", KINDS)

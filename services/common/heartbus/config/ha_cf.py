@@ -257,6 +257,10 @@ DIRECTIVES: Final[dict[str, Directive]] = {
     )
 }
 
+NO_CRM: Final = (
+    "resources are those of haresources, which Heartbeat leaves alone with any value but off: its"
+    " pacemaker has them then"
+)
 NO_STONITH: Final = (
     "plugins of cluster-glue are not used, so a dead director is NOT fenced; write"
     " [[membership.fences]] with a fence agent in heartbus.toml instead"
@@ -271,7 +275,7 @@ UNUSED: Final[dict[str, str]] = {
     "conn_logd_time": "logs go to standard error",
     "coredumps": "set LimitCORE= in the systemd unit",
     "coreroot": "set LimitCORE= in the systemd unit",
-    "crm": "resources are those of haresources",
+    "crm": NO_CRM,
     "crm_daemon_dir": "resources are those of haresources",
     "crmd_spawns_pengine": "resources are those of haresources",
     "debug": "use --log-level of the services",
@@ -289,7 +293,7 @@ UNUSED: Final[dict[str, str]] = {
     "memreserve": "memory is not reserved",
     "msgfmt": "heartbus has its own wire format",
     "normalpoll": "not a choice here",
-    "pacemaker": "resources are those of haresources",
+    "pacemaker": NO_CRM,
     "ppp-udp": "no such links",
     "quorum_server": "no quorum server",
     "record_config_changes": "resources are those of haresources",
