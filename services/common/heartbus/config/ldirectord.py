@@ -32,6 +32,13 @@ INDENT_MIN: Final = 4
 NAMING_SERVERS: Final = ("real", "real6", "fallback", "fallback6")
 TAB: Final = " " * INDENT_MIN
 
+FULL_WIDTH: Final = {
+    **{chr(ord(sign) + 0xFEE0): sign for sign in '=:,"#/.->0123456789'},
+    "\u201c": '"',
+    "\u201d": '"',
+}
+"""What Chinese keyboards and web pages write for these signs (U+FF01 to U+FF5E, and quotes)."""
+
 _LINE = re.compile(r"([A-Za-z0-9_-]+)\s*=\s*(.*)", re.ASCII)
 
 
@@ -78,6 +85,8 @@ class _Reader:
         if stripped.startswith("#"):
             return
         indent = len(text) - len(text.lstrip(" "))
+        if not stripped.isascii():
+            stripped = self._half_width(stripped, Place(file=self.result.file, line=number))
         match = _LINE.fullmatch(stripped)
         name = match[1] if match is not None else ""
         directive = name if name in DIRECTIVES else word(name) if name else None
@@ -93,6 +102,21 @@ class _Reader:
             self._open_section(match[1], value, indent, place)
         else:
             self._directive(match[1], value, indent, place)
+
+    def _half_width(self, text: str, place: Place) -> str:
+        """Return the line with ASCII signs for full-width ones, but within quotes and comments."""
+        signs, found, quoted = list(text), [], False
+        for index, sign in enumerate(text):
+            quoted ^= sign == '"'
+            if sign == "#" and not quoted:
+                break
+            if sign in FULL_WIDTH and not quoted:
+                signs[index] = FULL_WIDTH[sign]
+                found.append(sign)
+        if found:
+            meant = ", ".join(f"{sign} as {FULL_WIDTH[sign]}" for sign in dict.fromkeys(found))
+            self._report.warning(place, f"full-width signs; taken are {meant}")
+        return "".join(signs)
 
     def end_section(self) -> None:
         """Say once for a whole section that its lines are not indented."""
