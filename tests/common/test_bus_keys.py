@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from heartbus.bus_certificates import CLOCKS_DIFFER, make_ca, make_certificate
 from heartbus.bus_keys import Key, KeyFileError, for_people, new_seed, public_of
+from heartbus.config import load
 from heartbus.model import Director as DirectorSettings
 from heartbus.rights import SERVICES, Role
 from heartbus.up.bus_security import read_security, remarks
+from heartbus.up.director import Configuration, assemble
 from heartbus.up.nats_config import configuration
 from tests.common.secured import NODE, PEER, WITNESS, Director
 
@@ -102,6 +105,48 @@ def test_only_the_users_for_a_server_of_ones_own(director: Director, tmp_path: P
     own.write_text("port: -1\ninclude users.conf\n")
     accepted_by_nats(own)
     assert users.read_text().startswith("authorization {")
+
+
+def test_up_with_a_nats_server_of_ones_own_starts_none(director: Director) -> None:
+    for nats, started in ((None, True), ("nats://127.0.0.1:14222", False)):
+        supervisor = assemble(
+            loaded=load(str(director.config)),
+            config=str(director.config),
+            node=NODE,
+            timers=None,
+            runtime_dir=director.directory / "run",
+            state_dir=director.directory / "state",
+            bus_keys=director.keys,
+            nats=nats,
+            log_level="info",
+        )
+        names = [child.name for child in supervisor._children]
+        assert ("nats-server" in names) is started
+        assert {"membership", "vip", "checker", "ipvs-agent", "recorder"} <= set(names)
+        conf = director.directory / "run" / "nats-server.conf"
+        assert conf.exists() is started
+        conf.unlink(missing_ok=True)
+
+
+def test_up_says_once_that_its_bus_is_open(director: Director) -> None:
+    configuration_of = Configuration(
+        load(str(director.config)),
+        path=str(director.config),
+        timers=None,
+        node=NODE,
+        server=director.conf,
+        bus_keys=director.keys,
+    )
+    with capture_logs() as logs:
+        configuration_of.write_server()
+        configuration_of.write_server()
+    assert [line["event"] for line in logs] == ["bus.protection"]
+    assert "every process of this host may speak" in logs[0]["remark"]
+    director.init()
+    with capture_logs() as logs:
+        configuration_of.reload()
+    assert director.conf.read_text().count("nkey: U") == len(SERVICES) + 2
+    assert not [line for line in logs if line["event"] == "bus.protection"]
 
 
 # --- certificates --------------------------------------------------------------------------------

@@ -138,6 +138,23 @@ async def test_a_service_whose_key_comes_late_is_let_in_then(
     await asyncio.wait({task})
 
 
+async def test_a_nats_server_of_ones_own_lets_the_same_users_in(tmp_path: Path) -> None:
+    """As operations.md has it: a file of the administrator's, which includes the users."""
+    director = Director(tmp_path)
+    director.init()
+    users = director.directory / "users.conf"
+    done = director.run("config", "--users", f"--output={users}")
+    assert done.exit_code == 0, done.output
+    own = director.directory / "own.conf"
+    own.write_text("max_payload: 8MB\ninclude users.conf\n")
+    with NatsServer(director.directory, config=own) as server:
+        async with pair(director, server) as (_vip, membership):
+            assert await answers(membership)
+            async with plain(server.url, director, "checker") as checker:
+                assert not await checker.may_publish(IpvsChanged.kind)
+            await refused(server)
+
+
 # --- forged subjects -----------------------------------------------------------------------------
 
 

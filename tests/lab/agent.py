@@ -17,6 +17,6 @@ from tests.ipvs_agent.fake_whole import FakeWhole
 if __name__ == "__main__":
     with (
         mock.patch.object(service, "open_kernel_table", return_value=FakeTable(Table(services={}))),
-        mock.patch.object(service, "KernelWhole", FakeWhole),
+        mock.patch.object(service, "KernelWhole", return_value=FakeWhole()),
     ):
         sys.exit(main())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from heartbus.bus_certificates import Pair as Certificate
-from heartbus.bus_certificates import make_certificate
+from heartbus.bus_certificates import make_ca, make_certificate
 from heartbus.bus_keys import new_seed, write_file
 from heartbus.events import GroupGranted, IpvsOverrides, IpvsState, MembershipState, Message
 from heartbus.model import Director
@@ -79,6 +80,16 @@ def secured() -> Iterator[Secured]:
         )
         with pair:
             made = Secured(pair)
+            wait_until(
+                lambda: (
+                    any(agent.returncode is not None for agent in made.agents.values())
+                    or all("service.ready" in agent.output() for agent in made.agents.values())
+                ),
+                timeout_s=30.0,
+                what="both agents run",
+            )
+            for agent in made.agents.values():
+                assert agent.returncode is None, agent.output()
             pair.observers["one"].wait_for(
                 lambda: all(
                     pair.observers["one"].view.state(n, IpvsState) is not None for n in NAMES
@@ -318,8 +329,10 @@ def test_a_thief_of_an_observers_key_who_floods_and_does_not_read_moves_no_vip(
     assert any("thief" in line for line in secured.violations())
 
 
-def test_strangers_on_the_bus_network_get_nothing_from_the_port_for_routes(fault: Fault) -> None:
-    """Without a certificate of the CA: a plain route, a gigabyte, and silence."""
+def test_strangers_on_the_bus_network_get_nothing_from_the_port_for_routes(
+    fault: Fault, tmp_path: Path
+) -> None:
+    """Without a certificate of the CA: a plain route, a gigabyte, silence, and another CA's."""
     pair = fault.pair
     target = f"192.0.2.{ALL.index(fault.active) + 1}"
 
@@ -337,8 +350,32 @@ def test_strangers_on_the_bus_network_get_nothing_from_the_port_for_routes(fault
                     pass
         return said
 
+    def knock_with(files: Path) -> bytes:
+        context = ssl.create_default_context(cafile=str(files / "ca.pem"))
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(files / "certificate.pem", files / "key.pem")
+        with socket.create_connection((target, 6222), timeout=5) as plain:
+            try:
+                with context.wrap_socket(plain) as stranger:
+                    return stranger.recv(65536)
+            except OSError:
+                return b""
+
     said = pair.client_host.call(knock)
     assert b"PONG" not in said
+    other_ca = make_ca(now_s=time.time())
+    forged = make_certificate(other_ca, Director(name=fault.standby), now_s=time.time(), days=1)
+    for name, text in (
+        ("ca.pem", other_ca.certificate),
+        ("certificate.pem", forged.certificate),
+        ("key.pem", forged.key),
+    ):
+        write_file(tmp_path / name, text, mode=0o600)
+    assert pair.client_host.call(lambda: knock_with(tmp_path)) == b""
+    # With the right certificate the server speaks: it is not the question that is wrong.
+    ours = pair.keys[fault.standby] / "route"
+    assert pair.client_host.call(lambda: knock_with(ours)).startswith(b"INFO")
     fault.stays(for_s=0.5)
 
 
