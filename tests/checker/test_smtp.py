@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heartbus.model import CheckService
 from heartbus_checker.probes import Outcome
 from heartbus_checker.probes.smtp import ANSWER_BYTES_MAX, SmtpGreeting
+
+from .asking import Asker
+from .hostile import relay
+from .servers import RealServers
+from .servers.launching import stop
+from .servers.mail import start_postfix
 
 
 def talk(*replies: bytes) -> tuple[list[bytes], Outcome]:
@@ -95,3 +105,30 @@ def test_time_that_is_up_after_quit_does_not_undo_the_greeting() -> None:
     assert not greeting.broken("no answer within 3 s").passed
     greeting.received(b"250 mx\r\n")
     assert greeting.broken("no answer within 3 s").passed
+
+
+@pytest.mark.netns  # for root: postfix starts as such, and has users in a mount namespace
+async def test_postfix(asker: Asker, real_servers: RealServers) -> None:
+    server = real_servers.alone("postfix", start_postfix)
+    endpoint = server.endpoint("smtp")
+    async with relay(endpoint) as torn, relay(endpoint, every_s=0.1) as slow:
+        for asked in (endpoint, torn):
+            result = await asker.ask(CheckService.SMTP, asked)
+            assert result.passed, result.reason
+            assert result.reason.startswith("SMTP greeting: accepted after ")
+        result = await asker.ask(CheckService.SMTP, slow, timeout_s=0.2)
+        assert not result.passed
+        assert "no answer within 0.2 s" in result.reason
+    assert server.process is not None
+    os.killpg(server.process.pid, signal.SIGSTOP)
+    try:
+        result = await asker.ask(CheckService.SMTP, endpoint, timeout_s=0.5)
+    finally:
+        os.killpg(server.process.pid, signal.SIGCONT)
+    assert not result.passed, "its queue of connections accepts, and nobody greets"
+    assert result.reason == "SMTP banner: no answer within 0.5 s"
+    stop(server)
+    result = await asker.ask(CheckService.SMTP, endpoint)
+    assert not result.passed
+    # What it has started may have a moment more than it has itself.
+    assert "refused" in result.reason or "reset by the server" in result.reason

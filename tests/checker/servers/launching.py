@@ -97,6 +97,7 @@ class RealServers:
         self._exit = ExitStack()
         self._exit.callback(shutil.rmtree, self._directory, ignore_errors=True)
         self._started: dict[str, Future[RealServer]] = {}
+        self._alone: list[RealServer] = []
         self.authority = trustme.CA()
         self.authority_file = self._directory / "ca.pem"
         self.authority.cert_pem.write_to_path(str(self.authority_file))
@@ -108,7 +109,14 @@ class RealServers:
                 self._started[each] = pool.submit(self._start, each, start)
         return self._started[name].result(timeout=START_S_MAX)
 
+    def alone(self, name: str, start: Starter) -> RealServer:
+        """Start one that is not among those that all tests share."""
+        self._alone.append(self._start(name, start))
+        return self._alone[-1]
+
     def close(self) -> None:
+        for server in self._alone:
+            stop(server)
         for future in self._started.values():
             if not future.exception(timeout=START_S_MAX):
                 stop(future.result())

@@ -30,6 +30,60 @@ EXIM: Final = Package(
 VSFTPD: Final = Package("vsftpd", "/usr/sbin/vsftpd", "FTP checks ask a real server")
 
 
+POSTFIX: Final = Package("postfix", "/usr/sbin/postfix", "SMTP checks ask a real server")
+POSTFIX_QUEUES: Final = (
+    *("pid", "private", "public", "active", "incoming", "deferred", "defer", "bounce"),
+    *("maildrop", "hold", "corrupt", "flush", "saved", "trace"),
+)
+POSTFIX_OWNER: Final = 64501
+
+
+def start_postfix(_servers: RealServers, server: RealServer) -> RealServer:
+    """Start it as root, which it wants: it gives each part the user that it needs."""
+    root, environment = POSTFIX.unpacked()
+    (server.ports["smtp"],) = free_ports(1)
+    directory = server.directory
+    for name in POSTFIX_QUEUES:
+        (directory / "queue" / name).mkdir(parents=True)
+        if name != "pid":
+            os.chown(directory / "queue" / name, POSTFIX_OWNER, -1)
+    (directory / "data").mkdir()
+    os.chown(directory / "data", POSTFIX_OWNER, -1)
+    (directory / "main.cf").write_text(
+        f"compatibility_level = 3.6\nqueue_directory = {directory}/queue\n"
+        f"data_directory = {directory}/data\nmaillog_file = {directory}/maillog\n"
+        f"maillog_file_prefixes = {directory}\nmeta_directory = {root}/etc/postfix\n"
+        f"command_directory = {root}/usr/sbin\nshlib_directory = no\n"
+        f"daemon_directory = {root}/usr/lib/postfix/sbin\n"
+        "import_environment = MAIL_CONFIG LD_LIBRARY_PATH\n"
+        "mail_owner = postfix\nsetgid_group = postdrop\nmyhostname = mx.example.net\n"
+        "inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmydestination =\nalias_maps =\n"
+        "alias_database =\nlocal_recipient_maps =\nsmtpd_peername_lookup = no\n"
+        "smtpd_client_connection_count_limit = 0\nsmtpd_client_connection_rate_limit = 0\n"
+    )
+    (directory / "master.cf").write_text(
+        f"127.0.0.1:{server.ports['smtp']} inet n - n - 10 smtpd\n"
+        "postlog unix-dgram n - n - 1 postlogd\nanvil unix - - n - 1 anvil\n"
+    )
+    users = f"postfix:x:{POSTFIX_OWNER}:{POSTFIX_OWNER}::/:/bin/false\n"
+    groups = f"postfix:x:{POSTFIX_OWNER}:\npostdrop:x:{POSTFIX_OWNER + 1}:\n"
+    (directory / "passwd").write_text(Path("/etc/passwd").read_text() + users)
+    (directory / "group").write_text(Path("/etc/group").read_text() + groups)
+    there = 'mount --bind passwd /etc/passwd && mount --bind group /etc/group && exec "$@"'
+    words = ["unshare", "-m", "sh", "-c", there, "sh", f"{root}/usr/lib/postfix/sbin/master"]
+    with (directory / "log").open("wb") as log:
+        server.process = subprocess.Popen(
+            [*words, "-c", str(directory), "-d"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=directory,
+            start_new_session=True,
+        )
+    return server
+
+
 def start_dovecot(_servers: RealServers, server: RealServer) -> RealServer:
     root, environment = DOVECOT.unpacked()
     server.ports = dict(zip(("imap", "pop"), free_ports(2), strict=True))
