@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
-import ssl
-import threading
-from collections.abc import AsyncIterator, Iterator
-from concurrent import futures
 from typing import Any, Final
 
-import grpc
 import pytest
-import websockets.asyncio.server
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from heartbus.model import CheckService, Endpoint, Page, Tls
 
@@ -36,6 +27,11 @@ LDAP: Final = {
 QUIET: Final = Tls(verify=False)
 WWW: Final = {"virtualhost": "www.example.net"}
 UDP: Final = {"udp": True}
+
+QUESTION: Final = (
+    r"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+    r"\x03www\x07example\x03net\x00\x00\x01\x00\x01"
+)
 
 HEALTHY: Final[list[tuple[str, str, CheckService, dict[str, Any], str]]] = [
     ("nginx", "http", S.HTTP, WEB, "GET /.testpage: 200 OK, as expected after "),
@@ -107,11 +103,7 @@ HEALTHY: Final[list[tuple[str, str, CheckService, dict[str, Any], str]]] = [
         "unbound",
         "dns",
         S.UDP,
-        {
-            "request": r"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
-            r"\x03www\x07example\x03net\x00\x00\x01\x00\x01",
-            "receive": r"^\x12\x34",
-        },
+        {"request": QUESTION, "receive": r"^\x12\x34"},
         "UDP: answered ",
     ),
 ]
@@ -207,6 +199,13 @@ WRONG_ANSWERS: Final[list[tuple[str, str, CheckService, dict[str, Any], str]]] =
         {**WRONG, "secret": SECRET},
         "RADIUS Access-Request: Access-Reject",
     ),
+    (
+        "unbound",
+        "dns",
+        S.UDP,
+        {"request": QUESTION, "receive": r"^\x12\x35"},
+        "without '^\\\\x12\\\\x35'",
+    ),
     ("kamailio", "sip", S.SIP, {"login": "busy@lab", **UDP}, "SIP OPTIONS: 503 Too Busy"),
     ("redis", "redis", S.REDIS, {"password": "wrong"}, "Redis AUTH: '-WRONGPASS"),
     ("redis", "redis", S.REDIS, {}, "Redis PING: '-NOAUTH"),
@@ -293,7 +292,7 @@ STREAMS: Final = list(
     {
         row[2]: row
         for row in HEALTHY
-        if "udp" not in row[3] and row[2] is not S.UDP and row[2] not in (S.RADIUS, S.FTP)
+        if "udp" not in row[3] and row[2] is not S.UDP and row[2] is not S.RADIUS
     }.values()
 )
 
@@ -317,23 +316,45 @@ async def test_an_answer_in_single_bytes_passes_and_one_that_is_too_slow_fails(
         assert "no answer within 0.2 s" in result.reason
 
 
-@pytest.mark.parametrize(("service", "spoken"), [(S.IMAPS, "imap"), (S.POPS, "pop")], ids=str)
-async def test_mail_within_tls(
-    asker: Asker, real_servers: RealServers, service: CheckService, spoken: str
+@pytest.mark.parametrize(
+    ("service", "name", "spoken", "fields", "words"),
+    [
+        (S.IMAPS, "dovecot", "imap", ENTER, "checker is let in"),
+        (S.POPS, "dovecot", "pop", ENTER, "checker is let in"),
+        (S.LDAPS, "slapd", "ldap", LDAP, "the entry"),
+        (S.SMTP, "exim", "smtp", {}, "accepted"),
+        (S.NNTP, "jamnntpd", "nntp", {}, "greeted"),
+        (S.REDIS, "redis", "redis", {"password": PASSWORD}, "PING is answered"),
+        (S.MQTT, "mosquitto", "mqtt", ENTER, "accepted"),
+        (S.HTTP2, "nginx", "h2c", WEB, "200, as expected"),
+    ],
+    ids=shown,
+)
+async def test_within_tls_the_certificate_counts(
+    asker: Asker,
+    real_servers: RealServers,
+    service: CheckService,
+    name: str,
+    spoken: str,
+    fields: dict[str, Any],
+    words: str,
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    real_servers.authority.issue_cert("mail.example.net").configure_cert(context)
-    plain = real_servers.get("dovecot").endpoint(spoken)
-    named = Tls(ca_file=str(real_servers.authority_file), server_name="mail.example.net")
-    async with relay(plain, tls=context) as endpoint:
-        for tls in (QUIET, named):
-            result = await asker.ask(service, endpoint, tls=tls, **ENTER)
-            assert result.passed, result.reason
-            assert "checker is let in" in result.reason
-        other = Tls(ca_file=str(real_servers.authority_file), server_name="mx.example.net")
-        result = await asker.ask(service, endpoint, tls=other, **ENTER)
-        assert not result.passed
-        assert "Hostname mismatch" in result.reason
+    plain = real_servers.get(name).endpoint(spoken)
+    named = Tls(ca_file=str(real_servers.authority_file), server_name="a.example.net")
+    other = Tls(ca_file=str(real_servers.authority_file), server_name="b.example.net")
+    good, expired = (real_servers.server_context("a.example.net", expired=e) for e in (False, True))
+    async with relay(plain, tls=good) as endpoint, relay(plain, tls=expired) as old:
+        for tls, asked, problem in (
+            (QUIET, endpoint, None),
+            (named, endpoint, None),
+            (other, endpoint, "Hostname mismatch"),
+            (Tls(server_name="a.example.net"), endpoint, "unable to get local issuer certificate"),
+            (QUIET, old, None),
+            (named, old, "certificate has expired"),
+        ):
+            result = await asker.ask(service, asked, tls=tls, **fields)
+            assert result.passed is (problem is None), result.reason
+            assert (problem or words) in result.reason
 
 
 # --- more of HTTP --------------------------------------------------------------------------------
@@ -353,91 +374,6 @@ async def test_status_digest_pages_and_weight(asker: Asker, real_servers: RealSe
     assert not several.passed
     assert several.reason.startswith("GET /missing: 404 Not Found after ")
     assert several.reason.endswith("; 2 before it passed")
-
-
-# --- gRPC and WebSocket: the reference implementations for Python --------------------------------
-
-
-@pytest.fixture(scope="module")
-def grpc_server() -> Iterator[Endpoint]:
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
-    servicer = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    servicer.set("shop", health_pb2.HealthCheckResponse.SERVING)
-    servicer.set("till", health_pb2.HealthCheckResponse.NOT_SERVING)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield Endpoint(address="127.0.0.1", port=port)
-    stopped: threading.Event = server.stop(None)
-    stopped.wait()
-
-
-@pytest.mark.parametrize(
-    ("name", "passes", "words"),
-    [
-        ("", True, "gRPC health of the server: SERVING after "),
-        ("shop", True, "gRPC health of shop: SERVING after "),
-        ("till", False, "gRPC health of till: NOT_SERVING after "),
-        ("none", False, "gRPC health of none: NOT_FOUND: the server knows no such service"),
-    ],
-)
-async def test_grpc_health(
-    asker: Asker, grpc_server: Endpoint, name: str, passes: bool, words: str
-) -> None:
-    result = await asker.ask(S.GRPC, grpc_server, request=name)
-    assert result.passed is passes, result.reason
-    assert words in result.reason
-
-
-@contextlib.asynccontextmanager
-async def websocket_server() -> AsyncIterator[Endpoint]:
-    async def serve(connection: websockets.asyncio.server.ServerConnection) -> None:
-        await connection.wait_closed()
-
-    async with websockets.asyncio.server.serve(serve, "127.0.0.1", 0) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        yield Endpoint(address="127.0.0.1", port=port)
-
-
-async def test_a_websocket_server_agrees_to_the_upgrade(asker: Asker) -> None:
-    async with websocket_server() as endpoint:
-        result = await asker.ask(S.WEBSOCKET, endpoint, request="/")
-    assert result.passed, result.reason
-    assert result.reason.startswith("WebSocket: 101, upgraded after ")
-
-
-# --- AMQP: the broker needs Erlang; its bytes, by the specification -------------------------------
-
-
-@pytest.mark.parametrize(
-    ("answer", "passes", "words"),
-    [
-        (
-            b"\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x0a\x00\x09",
-            True,
-            "connection.start has come",
-        ),
-        (b"AMQP\x00\x01\x00\x00", False, "AMQP header: another version is wanted"),
-        (b"\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x32\x00\x09", False, "method 10.50 instead"),
-        (b"HTTP/1.1 400 Bad Request\r\n", False, "not AMQP"),
-    ],
-)
-async def test_amqp(asker: Asker, answer: bytes, passes: bool, words: str) -> None:
-    heard: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.readexactly(8))
-        writer.write(answer)
-        await reader.read()
-        writer.close()
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with listener:
-        port = listener.sockets[0].getsockname()[1]
-        result = await asker.ask(S.AMQP, Endpoint(address="127.0.0.1", port=port))
-    assert result.passed is passes, result.reason
-    assert words in result.reason
-    assert heard == [b"AMQP\x00\x00\x09\x01"]
 
 
 # --- nobody there --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -121,6 +122,15 @@ class RealServers:
             if not future.exception(timeout=START_S_MAX):
                 stop(future.result())
         self._exit.close()
+
+    def server_context(self, *names: str, expired: bool = False) -> ssl.SSLContext:
+        """Return what a server of these names serves TLS with; ALPN offers HTTP/2."""
+        with tempfile.TemporaryDirectory() as name:
+            self.certificate(Path(name), *names, expired=expired)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(Path(name) / "cert.pem", Path(name) / "key.pem")
+        context.set_alpn_protocols(["h2"])
+        return context
 
     def certificate(self, directory: Path, *names: str, expired: bool = False) -> None:
         """Write cert.pem and key.pem for these names."""
