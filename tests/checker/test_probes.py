@@ -373,6 +373,17 @@ async def test_an_answer_longer_than_one_read_is_read_to_its_end(prober: Prober)
     assert all(result.passed for result in results), results
 
 
+async def test_one_check_alone_is_heard_after_many_were_gathered(
+    nginx: Nginx, prober: Prober
+) -> None:
+    """While many are under way what arrives waits a moment; then each is heard by itself again."""
+    for _ in range(3):
+        many = await asyncio.gather(*(prober.http(nginx.endpoint) for _ in range(100)))
+        assert [result.reason for result in many if not result.passed] == []
+        alone = await prober.http(nginx.endpoint)
+        assert alone.passed, alone.reason
+
+
 # --- the deadline --------------------------------------------------------------------------------
 
 
