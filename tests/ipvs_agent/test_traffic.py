@@ -1,6 +1,6 @@
 """Real packets through every forwarding method, scheduler, flag, transport and family.
 
-Tunnels go over IPv4 here, with either family in them.
+Tunnels go over IPv4 and over IPv6, with either family in them.
 
 client .50 ─┬─ director .1 ─┬─ one .11
             │               └─ two .12      192.0.2.0/24 and fd00::/64
@@ -47,7 +47,7 @@ TCP, UDP, SCTP = TransportProtocol.TCP, TransportProtocol.UDP, TransportProtocol
 VIP, VIP6 = "192.0.2.110", "fd00::110"
 ONE, TWO = ("192.0.2.11", "fd00::11"), ("192.0.2.12", "fd00::12")
 ENDS = Path(__file__).with_name("traffic_ends.py")
-PORTS = range(7, 13)
+PORTS = range(7, 15)
 GUE_PORT = 6080
 ANY = Endpoint(address="0.0.0.0", port=0)
 
@@ -100,7 +100,7 @@ class Rig:
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
     modprobe = Path("/proc/sys/kernel/modprobe").read_text().strip()
-    subprocess.run([modprobe, "fou"], check=True)  # nothing asks for this one by itself
+    subprocess.run([modprobe, "-a", "fou", "fou6"], check=True)  # nothing asks for these
     with Lab() as lab:
         lan = lab.switch("lan")
         client, director = lab.host("client"), lab.host("director")
@@ -110,15 +110,16 @@ def rig() -> Iterator[Rig]:
         director.ip(
             "addr add fd00::1/64 dev eth0 nodad",
             f"addr add {VIP}/32 dev eth0",
-            f"addr add {VIP6}/128 dev eth0 nodad",
+            # As vip has it: no tunnel begins at the VIP, which the servers have as well.
+            f"addr add {VIP6}/128 dev eth0 nodad preferred_lft 0",
         )
         for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
             director.sysctl(name, 1)
         for which in ("all", "eth0"):
             director.sysctl(f"net.ipv4.conf.{which}.send_redirects", 0)
-        # Marks without a packet filter: whatever comes to port 99 has mark 3.
+        # Marks without a packet filter: whatever comes to ports 96 to 99 has mark 3.
         director.run(["tc", "qdisc", "add", "dev", "eth0", "ingress"])
-        for family, dport in (("ip", "ip dport 99 0xffff"), ("ipv6", "ip6 dport 99 0xffff")):
+        for family, dport in (("ip", "ip dport 96 0xfffc"), ("ipv6", "ip6 dport 96 0xfffc")):
             director.run(
                 ["tc", "filter", "add", "dev", "eth0", "parent", "ffff:", "protocol", family,
                  "u32", "match", *dport.split(), "action", "skbedit", "mark", "3"]
@@ -144,14 +145,18 @@ def _real_server(lab: Lab, host: Host, address: str, address6: str, lan: object)
         # A tunnel of a kind loads its module; what comes from anywhere comes to tunl0 and sit0.
         *(f"link add name {kind}9 type {kind} remote 192.0.2.250" for kind in ("ipip", "sit")),
         f"link add name gre9 type gre local {address} remote 192.0.2.1 csum",
-        *(f"link set dev {name} up" for name in ("tunl0", "sit0", "gre9")),
+        # Over IPv6: a device takes nothing that comes from an address of its own host.
+        f"link add name any6 type ip6tnl mode any local {address6} remote ::",
+        f"link add name gre6 type ip6gre local {address6} remote ::",
+        *(f"link set dev {name} up" for name in ("tunl0", "sit0", "gre9", "any6", "gre6")),
     )
-    host.run(["ip", "fou", "add", "port", str(GUE_PORT), "gue"])
+    for family in ("-4", "-6"):
+        host.run(["ip", family, "fou", "add", "port", str(GUE_PORT), "gue"])
     host.run(["ip", "-6", "rule", "add", "from", address6, "table", "100"])
     for which in ("all", "eth0"):
         # A router says that the client is a neighbour; what masq changed must not go there.
         host.sysctl(f"net.ipv6.conf.{which}.accept_redirects", 0)
-    for which in ("all", "default", "eth0", "tunl0", "gre9"):
+    for which in ("all", "default", "eth0", "tunl0", "gre9", "any6", "gre6"):
         host.sysctl(f"net.ipv4.conf.{which}.rp_filter", 0)
     server = host.start([sys.executable, ENDS, "serve", host.name, *map(str, PORTS)])
     wait_until(lambda: "ready" in server.output(), timeout_s=30.0, what="the server")
@@ -196,7 +201,7 @@ def here(port: int) -> Endpoint:
 
 
 def test_every_forwarding_method_transport_and_family_carries_packets(rig: Rig) -> None:
-    full = TunnelChecksum.FULL
+    full, remote = TunnelChecksum.FULL, TunnelChecksum.REMOTE
     services = [
         served(TCP, 7, at(here(7), GATE)),
         served(UDP, 7, at(here(7), GATE)),
@@ -211,8 +216,29 @@ def test_every_forwarding_method_transport_and_family_carries_packets(rig: Rig) 
         served(TCP, 7, at(here(7), GATE, ipv6=True), vip=VIP6),
         served(TCP, 80, at(here(7), ipv6=True), vip=VIP6),
         served(UDP, 80, at(here(7), ipv6=True), vip=VIP6),
-        # One family through the other, which takes a tunnel.
+        served(TCP, 12, at(here(12), IPIP, tunnel=tunnel(TunnelType.GUE, remote))),
+        served(SCTP, 7, at(here(7), GATE)),
+        served(SCTP, 8, at(here(8), IPIP)),
+        served(UDP, 7, at(here(7), GATE, ipv6=True), vip=VIP6),
+        served(SCTP, 7, at(here(7), GATE, ipv6=True), vip=VIP6),
+        served(SCTP, 80, at(here(7), ipv6=True), vip=VIP6),
+        # IPv6 in IPv6.
+        served(TCP, 8, at(here(8), IPIP, ipv6=True), vip=VIP6),
+        served(UDP, 8, at(here(8), IPIP, ipv6=True), vip=VIP6),
+        served(TCP, 9, at(here(9), IPIP, ipv6=True, tunnel=tunnel(TunnelType.GUE)), vip=VIP6),
+        served(
+            TCP, 10, at(here(10), IPIP, ipv6=True, tunnel=tunnel(TunnelType.GUE, full)), vip=VIP6
+        ),
+        served(TCP, 11, at(here(11), IPIP, ipv6=True, tunnel=tunnel(TunnelType.GRE)), vip=VIP6),
+        # One family through the other, which takes a tunnel: IPv6 in IPv4, then IPv4 in IPv6.
         served(TCP, 12, at(here(12), IPIP), vip=VIP6),
+        served(UDP, 12, at(here(12), IPIP), vip=VIP6),
+        served(TCP, 13, at(here(13), IPIP, tunnel=tunnel(TunnelType.GUE)), vip=VIP6),
+        served(TCP, 14, at(here(14), IPIP, tunnel=tunnel(TunnelType.GRE, full)), vip=VIP6),
+        served(UDP, 11, at(here(11), IPIP, ipv6=True)),
+        served(TCP, 13, at(here(13), IPIP, ipv6=True)),
+        served(UDP, 13, at(here(13), IPIP, ipv6=True, tunnel=tunnel(TunnelType.GUE, full))),
+        served(TCP, 14, at(here(14), IPIP, ipv6=True, tunnel=tunnel(TunnelType.GRE))),
     ]
     rig.fill(services)
     questions = [(str(s.protocol), s.endpoint.address, s.endpoint.port, 4) for s in services]
@@ -293,7 +319,7 @@ def test_persistence_one_packet_marks_every_port_and_thresholds(rig: Rig) -> Non
         ),
         marked,
         marked6,
-        served(TCP, 7, at(here(7), upper_threshold=100_000, lower_threshold=10)),
+        served(TCP, 86, at(here(7), upper_threshold=2, lower_threshold=1)),
     ]
     every_port = VirtualService(
         protocol=TCP,
@@ -303,22 +329,27 @@ def test_persistence_one_packet_marks_every_port_and_thresholds(rig: Rig) -> Non
         real_servers=at(Endpoint(address="", port=0), GATE),
     )
     rig.fill([*services, every_port])
-    persistent, wide, packets, sip, mark, mark6, limited, eight, nine = rig.ask(
+    persistent, wide, packets, no_sip, sip, mark, last, mark6, limited, eight, nine = rig.ask(
         ("tcp", VIP, 81, 4),
         ("tcp", VIP, 82, 4),
         ("udp", VIP, 10, 4),
         ("udp", VIP, 84, 1),
+        ("sip", VIP, 84, 4),
+        ("tcp", VIP, 96, 4),
         ("tcp", VIP, 99, 4),
         ("tcp", VIP6, 99, 4),
-        ("tcp", VIP, 7, 4),
+        ("tcp", VIP, 86, 6),
         ("tcp", VIP, 8, 2),
         ("tcp", VIP, 9, 2),
     )
     assert len(set(persistent)) == len(set(wide)) == 1
     assert set(persistent) <= {"one", "two"}
     both = ["one", "one", "two", "two"]
-    assert [sorted(names) for names in (packets, mark, mark6, limited)] == [both] * 4
-    # Not a SIP message: the engine finds no call in it, and the kernel lets nobody have it.
-    assert sip == [""]
+    assert [sorted(names) for names in (packets, mark, last, mark6)] == [both] * 4
+    assert sorted(limited) == ["", "", *both], "two connections each, closed ones too, and no more"
+    # Each call stays where it began, whatever its port. What is no SIP message nobody gets.
+    assert (sip[0], sip[2]) == (sip[1], sip[3])
+    assert sorted(sip) == both
+    assert no_sip == [""]
     assert eight == nine
     assert len(set(eight)) == 1

@@ -2,7 +2,8 @@
 
 serve NAME PORT…       answers TCP, UDP and SCTP on these ports of every address with NAME
 ask                    reads a JSON list of [transport, address, port, count] and writes one of
-                       lists of names; "" where nobody answered. Each question is a new flow.
+                       lists of names; "" where nobody answered. Each question is a new flow. Of
+                       transport sip it is a message of SIP, and two in a row are of one call.
 """
 
 from __future__ import annotations
@@ -65,7 +66,13 @@ def _answer(sock: socket.socket, name: bytes) -> None:
 IP_PKTINFO = 8
 
 
-def ask(transport: str, address: str, port: int) -> str:
+SIP = "OPTIONS sip:b@{address} SIP/2.0\r\nCall-ID: {call}@192.0.2.50\r\nContent-Length: 0\r\n\r\n"
+
+
+def ask(transport: str, address: str, port: int, number: int) -> str:
+    said = b"who?"
+    if transport == "sip":
+        transport, said = "udp", SIP.format(address=address, call=f"call{number // 2}").encode()
     kind, protocol = KINDS[transport]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, kind, protocol) as sock:
@@ -73,7 +80,7 @@ def ask(transport: str, address: str, port: int) -> str:
         try:
             sock.connect((address, port))
             if transport == "udp":
-                sock.send(b"who?")
+                sock.send(said)
             return sock.recv(100).decode()
         except OSError:
             return ""
@@ -84,4 +91,4 @@ if __name__ == "__main__":
         serve(sys.argv[2], [int(port) for port in sys.argv[3:]])
     else:
         questions = json.load(sys.stdin)
-        json.dump([[ask(t, a, p) for _ in range(n)] for t, a, p, n in questions], sys.stdout)
+        json.dump([[ask(t, a, p, i) for i in range(n)] for t, a, p, n in questions], sys.stdout)
