@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from heartbus.cli.status import UNKNOWN, document, screen
+from heartbus.cli.status import document, screen
 from heartbus.cli.status_services import service_table, services
+from heartbus.cli.status_sources import UNKNOWN
 from heartbus.events import (
     CheckerState,
     ClientStatus,
@@ -105,7 +106,7 @@ def view_at(now_s: float) -> ClusterView:
 
 def shown(view: ClusterView, *, now_s: float) -> str:
     out = io.StringIO()
-    Console(file=out, width=200).print(screen(view, now_s=now_s))
+    Console(file=out, width=220).print(screen(view, now_s=now_s))
     return out.getvalue()
 
 
@@ -145,7 +146,7 @@ def test_who_checks_a_real_server_is_shown() -> None:
     Console(file=out, width=200).print(service_table(row))
     (heading, *lines) = (line for line in out.getvalue().splitlines() if "│" in line or "┃" in line)
     assert "checked by" in heading
-    assert [line.split("│")[9].strip() for line in lines] == ["a", ""] * 3
+    assert [line.split("│")[10].strip() for line in lines] == ["a", ""] * 3
 
 
 def test_what_is_old_is_unknown_and_not_remembered() -> None:
@@ -161,7 +162,14 @@ def test_ping_nodes_are_shown_as_each_director_sees_them() -> None:
     content = document(view_at(100.0), now_s=100.5)
     assert [row["name"] for row in content["ping_nodes"]] == ["r1", "routers", "r3", "r4[/]"]
     assert content["ping_nodes"][1]["seen_by"] == {
-        NODE: {"status": "up", "silent_s": 0.2, "members_heard": ["r2"], "problem": None}
+        NODE: {
+            "status": "up",
+            "silent_s": 0.2,
+            "members_heard": ["r2"],
+            "problem": None,
+            "source": "state.linuxha1_linux-ha_org.membership",
+            "age_s": 0.5,
+        }
     }
     text = shown(view_at(100.0), now_s=100.5)
     for words in ("Ping nodes", "r2 answers", "down", "9.0 s", "r4[/]", "r4: no address"):
@@ -174,6 +182,40 @@ def test_words_of_a_real_server_are_shown_as_they_are_and_move_no_cursor() -> No
     text = shown(view_at(100.0), now_s=100.5)
     assert "[/url] [bold] is not ok[a-z]+" in text
     assert "\x1b" not in text
+
+
+def test_every_figure_has_an_age_and_a_source() -> None:
+    content = document(view_at(100.0), now_s=100.5)
+    subject = "state.linuxha1_linux-ha_org"
+    rows = [
+        *content["directors"],
+        *content["links"],
+        *content["groups"],
+        *(seen for row in content["ping_nodes"] for seen in row["seen_by"].values()),
+    ]
+    assert len(rows) > 6
+    for row in rows:
+        assert (row["source"], row["age_s"]) == (f"{subject}.membership", 0.5)
+    assert content["groups"][0]["held_as"]["source"] == f"{subject}.vip"
+    (service,) = content["virtual_services"]
+    assert service["sources"][NODE] == {
+        "table": {"source": f"{subject}.ipvs-agent", "age_s": 0.5},
+        "checks": {"source": f"{subject}.checker", "age_s": 0.5},
+    }
+    ages = {row["service"]: (row["age_s"], row["fresh"]) for row in content["sources"]}
+    assert ages == {
+        "membership": (0.5, True),
+        "vip": (0.5, True),
+        "checker": (0.5, True),
+        "ipvs-agent": (0.5, True),
+        "recorder": (None, False),
+    }
+
+
+def test_an_age_beyond_which_nothing_is_shown_is_told_as_such() -> None:
+    text = shown(view_at(100.0), now_s=104.5)
+    assert text.count("4.5 s: not shown") >= 4
+    assert "Age of what is shown" in text
 
 
 def test_links_are_shown_with_who_is_heard_and_what_is_wrong() -> None:

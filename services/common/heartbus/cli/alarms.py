@@ -11,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from heartbus.cli.status_sources import age_cell
 from heartbus.cli.watch import printable
 from heartbus.events import (
     CheckerState,
@@ -99,10 +100,12 @@ def conflict_alarms(states: Iterable[tuple[str, VipState]]) -> list[dict[str, An
 
 def alarm_table(rows: list[dict[str, Any]]) -> Table | None:
     """Return the alarms as a table, None if there is none."""
-    table = Table("seen by", "alarm", title="Alarms", title_style="bold red", style="red")
+    table = Table("seen by", "age", "alarm", title="Alarms", title_style="bold red", style="red")
     for row in rows:
         table.add_row(
-            escape(printable(row["seen_by"].split(".")[0])), escape(printable(row["text"]))
+            escape(printable(row["seen_by"].split(".")[0])),
+            age_cell(row["age_s"]),
+            escape(printable(row["text"])),
         )
     return table if rows else None
 

@@ -88,6 +88,7 @@ JSON_FORMS: Final[Mapping[str, Form]] = {
     ),
     "standby": _OUTCOME,
     "status": (
+        ("sources", "each snapshot by director and service: subject, age_s, fresh"),
         ("alarms", "what is wrong though everything works"),
         ("directors", "name, who calls it alive, age of what it says, what it holds"),
         ("ping_nodes", "each as each director reaches it"),

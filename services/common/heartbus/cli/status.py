@@ -25,6 +25,15 @@ from heartbus.cli.alarms import (
 )
 from heartbus.cli.options import json_option, nats_option, observer_name, tell_if_unreachable
 from heartbus.cli.status_services import service_table, services
+from heartbus.cli.status_sources import (
+    STALE_S,
+    UNKNOWN,
+    age_cell,
+    of_alarms,
+    source,
+    source_table,
+    sources,
+)
 from heartbus.cli.watch import printable
 from heartbus.events import (
     CheckerState,
@@ -43,8 +52,6 @@ COLLECT_S: Final = 1.5
 COLLECT_PAGES_S: Final = 12.0
 """A large table comes in pages, all of them every 10 seconds."""
 
-STALE_S: Final = 3.0
-UNKNOWN: Final = "unknown"
 
 _RUNGS: Final = {
     "bus": "all",
@@ -160,7 +167,19 @@ def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
     What no fresh snapshot says is the word ``unknown``, never a guess.
     """
     return {
-        "alarms": alarms(
+        "sources": sources(view, now_s=now_s),
+        "alarms": of_alarms(view, _alarms(view, now_s), now_s=now_s),
+        "directors": [_director(view, node, now_s) for node in view.nodes()],
+        "ping_nodes": _ping_nodes(view, now_s),
+        "links": _links(view, now_s),
+        "groups": _groups(view, now_s),
+        "virtual_services": _services(view, now_s),
+    }
+
+
+def _alarms(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
+    return (
+        alarms(
             (node, state)
             for node in view.nodes()
             if (state := _fresh(view, node, MembershipState, now_s)) is not None
@@ -182,13 +201,8 @@ def document(view: ClusterView, *, now_s: float) -> dict[str, Any]:
             (node, vip)
             for node in view.nodes()
             if (vip := _fresh(view, node, VipState, now_s)) is not None
-        ),
-        "directors": [_director(view, node, now_s) for node in view.nodes()],
-        "ping_nodes": _ping_nodes(view, now_s),
-        "links": _links(view, now_s),
-        "groups": _groups(view, now_s),
-        "virtual_services": _services(view, now_s),
-    }
+        )
+    )
 
 
 def _fresh(view: ClusterView, node: str, state_class: type[S], now_s: float) -> S | None:
@@ -207,12 +221,11 @@ def _director(view: ClusterView, node: str, now_s: float) -> dict[str, Any]:
             if director.name == node:
                 opinions[observer] = str(director.status)
     own = _fresh(view, node, MembershipState, now_s)
-    age_s = view.age_s(node, MembershipState, now_s=now_s)
     vip = _fresh(view, node, VipState, now_s)
     return {
         "name": node,
         "seen_by": opinions,
-        "age_s": None if age_s is None else round(age_s, 3),
+        **source(view, node, MembershipState, now_s=now_s),
         "config_digest": own.config_digest if own else None,
         "lag_s": own.lag_s if own else None,
         "witness": own.directors[0].witness if own and own.directors else None,
@@ -246,6 +259,7 @@ def _ping_nodes(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
                 "silent_s": None if node.silent_s is None else round(node.silent_s, 3),
                 "members_heard": list(node.members_heard),
                 "problem": node.problem,
+                **source(view, observer, MembershipState, now_s=now_s),
             }
     return list(rows.values())
 
@@ -258,6 +272,7 @@ def _links(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
             "usable": link.usable,
             "heard": list(link.heard),
             "problem": link.problem,
+            **source(view, node, MembershipState, now_s=now_s),
         }
         for node in view.nodes()
         if (state := _fresh(view, node, MembershipState, now_s)) is not None
@@ -303,7 +318,6 @@ def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
     best: dict[str, dict[str, Any]] = {}
     for node in view.nodes():
         state = _fresh(view, node, MembershipState, now_s)
-        age_s = view.age_s(node, MembershipState, now_s=now_s)
         for group in state.groups if state else ():
             row = {
                 "name": group.name,
@@ -312,7 +326,7 @@ def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
                 "reason": group.reason,
                 "according_to": node,
                 "held_as": _held_as(view, group.holder, group.name, now_s),
-                "age_s": None if age_s is None else round(age_s, 3),
+                **source(view, node, MembershipState, now_s=now_s),
             }
             if group.name not in best or group.epoch > best[group.name]["epoch"]:
                 best[group.name] = row
@@ -322,12 +336,15 @@ def _groups(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
 def _held_as(view: ClusterView, holder: str | None, name: str, now_s: float) -> dict[str, Any]:
     """Return what the vip of the holder says of a group; ``unknown`` where none is heard."""
     state = _fresh(view, holder, VipState, now_s) if holder else None
-    age_s = view.age_s(holder, VipState, now_s=now_s) if holder else None
     group = next((g for g in state.groups if g.name == name), None) if state else None
     return {
         "status": str(group.status) if group else UNKNOWN,
         "reason": group.reason if group else "",
-        "age_s": None if age_s is None else round(age_s, 3),
+        **(
+            source(view, holder, VipState, now_s=now_s)
+            if holder
+            else {"source": None, "age_s": None}
+        ),
         "score": group.score if group else None,
         "resources": [
             {"name": r.name, "status": str(r.status), "reason": r.reason}
@@ -337,10 +354,19 @@ def _held_as(view: ClusterView, holder: str | None, name: str, now_s: float) -> 
 
 
 def _services(view: ClusterView, now_s: float) -> list[dict[str, Any]]:
-    return services(
+    rows = services(
         (node, _fresh(view, node, IpvsState, now_s), _fresh(view, node, CheckerState, now_s))
         for node in view.nodes()
     )
+    for row in rows:
+        row["sources"] = {
+            node: {
+                "table": source(view, node, IpvsState, now_s=now_s),
+                "checks": source(view, node, CheckerState, now_s=now_s),
+            }
+            for node in row["tables"]
+        }
+    return rows
 
 
 def _version(directors: list[dict[str, Any]]) -> str:
@@ -368,20 +394,21 @@ def screen(view: ClusterView, *, now_s: float) -> RenderableType:
             escape(row["name"]),
             escape(seen) or UNKNOWN,
             _RUNGS.get(row["rung"], UNKNOWN),
-            UNKNOWN if row["age_s"] is None else f"{row['age_s']:.1f} s",
+            age_cell(row["age_s"]),
             _lag(row),
             _held(row),
         )
-    links = Table("director", "link", "heard", "problem", title="Heartbeat links")
+    links = Table("director", "link", "heard", "age", "problem", title="Heartbeat links")
     for row in content["links"]:
         links.add_row(
             escape(row["director"].split(".")[0]),
             escape(row["link"]),
             escape(", ".join(heard.split(".")[0] for heard in row["heard"])) or "-",
+            age_cell(row["age_s"]),
             escape(printable(row["problem"] or "")),
         )
     groups = _group_table(content["groups"])
-    tables = [directors, links]
+    tables = [directors, source_table(content["sources"]), links]
     if (alarmed := alarm_table(content["alarms"])) is not None:
         tables.insert(0, alarmed)
     if (dropped := _dropped_table(content["directors"])) is not None:
@@ -413,7 +440,7 @@ def _group_table(rows: list[dict[str, Any]]) -> Table:
             escape(printable(row["name"])),
             f"[{style}]{escape(row['holder'])}[/]",
             str(row["epoch"]),
-            UNKNOWN if row["age_s"] is None else f"{row['age_s']:.1f} s",
+            age_cell(row["age_s"]),
             "",
             _state(held["status"]),
             escape(printable(held["reason"] or row["reason"])),
@@ -430,7 +457,7 @@ def _state(word: str) -> str:
 
 
 def _ping_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("ping node", "director", "status", "silent", "why", title="Ping nodes")
+    table = Table("ping node", "director", "status", "silent", "age", "why", title="Ping nodes")
     for row in rows:
         for observer, seen in row["seen_by"].items():
             answering = ", ".join(seen["members_heard"])
@@ -441,6 +468,7 @@ def _ping_table(rows: list[dict[str, Any]]) -> Table:
                 escape(observer.split(".")[0]),
                 f"[{style}]{escape(printable(seen['status']))}[/]",
                 UNKNOWN if seen["silent_s"] is None else f"{seen['silent_s']:.1f} s",
+                age_cell(seen["age_s"]),
                 escape(printable(seen["problem"] or answers)),
             )
     return table

@@ -12,6 +12,7 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
+from heartbus.cli.status_sources import age_cell
 from heartbus.cli.watch import printable
 from heartbus.events import (
     CheckerState,
@@ -103,6 +104,7 @@ def service_table(row: dict[str, Any]) -> Table:
     table = Table(title=escape(f"{row['name']} {row['scheduler']}") + lost)
     for heading in (
         "director",
+        "age",
         "real server",
         "method",
         "weight",
@@ -119,6 +121,7 @@ def service_table(row: dict[str, Any]) -> Table:
             style = _HEALTH_STYLE.get(entry["health"], "cyan")
             table.add_row(
                 _short(node),
+                _ages(row["sources"][node]) if "sources" in row else UNKNOWN,
                 escape(entry["real_server"]),
                 escape(entry["forwarding"]),
                 str(entry["weight"]),
@@ -130,6 +133,12 @@ def service_table(row: dict[str, Any]) -> Table:
                 escape(printable(entry["reason"] or "")),
             )
     return table
+
+
+def _ages(seen: dict[str, Any]) -> str:
+    """Return how old the table is, and the checks where that is another age."""
+    table, checks = age_cell(seen["table"]["age_s"]), age_cell(seen["checks"]["age_s"])
+    return table if table == checks else f"{table}, checks {checks}"
 
 
 def _short(node: str) -> str:
