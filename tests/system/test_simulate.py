@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.network import Lab
+from tests.lab.network import Lab, wait_until
 from tests.lab.pairs import NAMES, HeartbusPair
 from tests.system.fault import SLACK_S, Fault
 
@@ -44,6 +44,27 @@ def ask(pair: HeartbusPair, on: str, *sentence: str) -> dict[str, Any]:
     ]
     answer: dict[str, Any] = json.loads(pair.hosts[on].run(words).stdout)
     return answer
+
+
+def test_another_deadtime_over_what_was_heard(pair: HeartbusPair) -> None:
+    """A director that stops tells what it has heard; the other one keeps it."""
+    active = pair.settle()
+    standby = pair.other(active)
+    pair.terminate(standby)
+    assert pair.processes[standby].wait(timeout_s=30.0) == 0
+
+    def told() -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = ask(pair, active, "set deadtime 5s over last hour")["parts"]
+        return parts
+
+    wait_until(lambda: bool(told()), timeout_s=20.0, what="the recorder has it")
+    (way,) = told()
+    assert way["title"] == f"{active} as {standby} would have seen it"
+    assert way["heartbeats"] > 10
+    assert 0.0 <= way["longest_s"] < 5.0
+    assert way["deaths"] == 0
+    pair.start(standby)
+    pair.settle()
 
 
 def test_it_begins_with_the_state_of_now_and_the_prediction_comes_true(pair: HeartbusPair) -> None:

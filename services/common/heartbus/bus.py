@@ -44,7 +44,7 @@ from heartbus.nats_client import (
     NatsError,
     problem_reaching,
 )
-from heartbus.observer import PERIODIC_KINDS
+from heartbus.observer import PERIODIC_KINDS, RECORD_KINDS
 from heartbus.queries import QueryDesk, QueryHandler
 from heartbus.rights import STATE_VERB, Role, distrust
 from heartbus.speaker import Speaker
@@ -142,7 +142,7 @@ class NatsBus:
         """Send an event and return its id; lost if the bus is down, which is counted."""
         message = self._wrap(event, cause=cause, valid_for_s=EVENT_VALID_S)
         # What directors tell one another every few seconds is no news.
-        say = self._log.debug if event.kind in PERIODIC_KINDS else self._log.info
+        say = self._log.debug if event.kind in PERIODIC_KINDS | RECORD_KINDS else self._log.info
         say("event", kind=event.kind, id=message.envelope.id, cause=cause, data=_fields(event))
         self._enqueue(event.kind, message)
         return message.envelope.id

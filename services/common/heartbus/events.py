@@ -36,6 +36,8 @@ from heartbus.overrides import SetWeight as SetWeight
 from heartbus.push.messages import DryRun as DryRun
 from heartbus.push.messages import PushConfig as PushConfig
 from heartbus.push.messages import PushStep as PushStep
+from heartbus.recorded_gaps import Gap as Gap
+from heartbus.recorded_gaps import HeartbeatGaps as HeartbeatGaps
 from heartbus.recording import Answer as Answer
 from heartbus.recording import AskBuckets as AskBuckets
 from heartbus.recording import AskEvents as AskEvents
@@ -524,6 +526,7 @@ Event = (
     | GroupRevoked
     | NodeFenced
     | NodeUnfenced
+    | HeartbeatGaps
     | VipAcquired
     | VipReleased
     | VipFailed

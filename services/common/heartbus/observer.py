@@ -12,6 +12,7 @@ from heartbus.events import (
     EVENT_CLASSES,
     CheckerState,
     DirectorStatus,
+    HeartbeatGaps,
     IpvsConnections,
     IpvsDigests,
     IpvsOverrides,
@@ -29,6 +30,9 @@ EVENT_SUBJECTS: Final = tuple(sorted({f"{c.kind.split('.')[0]}.*" for c in EVENT
 
 PERIODIC_KINDS: Final = frozenset({IpvsConnections.kind, IpvsDigests.kind, IpvsOverrides.kind})
 """Events that directors tell one another again and again; no news for people."""
+
+RECORD_KINDS: Final = frozenset({HeartbeatGaps.kind})
+"""Events that are kept for later; shown to people only where they ask for them."""
 
 S = TypeVar("S", MembershipState, VipState, CheckerState, IpvsState, RecorderState)
 

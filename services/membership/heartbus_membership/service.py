@@ -40,6 +40,7 @@ from heartbus.model import (
 from heartbus_membership import leases as files
 from heartbus_membership import snapshot
 from heartbus_membership.agreement import Agreement
+from heartbus_membership.arrivals import Arrivals
 from heartbus_membership.asking import Asking
 from heartbus_membership.beats import Beats
 from heartbus_membership.claims import (
@@ -162,6 +163,9 @@ class MembershipService:
             keyring=self._keyring,
             groups_by_id={name_id(group.name): group.name for group in cluster.groups},
             remembered=state_file.heard,
+        )
+        self._arrivals = Arrivals(
+            self._peers, keepalive_s=self._timers.keepalive_s, started_s=now_s
         )
         self._keeping = Keeping(
             state_file,
@@ -298,6 +302,7 @@ class MembershipService:
             self._link_remarks.tell(self._links.conditions())
 
     async def _leave(self) -> None:
+        self._tell_arrivals(self._clock())
         self._carry_out(self._ownership.stop(now_s=self._clock()))
         self._turn(due_s=self._clock())
         readiness = self._ownership.readiness
@@ -385,6 +390,8 @@ class MembershipService:
             self._send_heartbeat(now_s)
         if now_s >= self._next_tick_s:
             self._next_tick_s = max(self._next_tick_s + self._tick_s, now_s)
+        if self._arrivals.due(now_s=now_s):
+            self._tell_arrivals(now_s)
         readiness = self._ownership.readiness
         ended = self._ownership.released or readiness.vip_is_stopping
         if ended and not readiness.vip_has(now_s=now_s):
@@ -392,11 +399,17 @@ class MembershipService:
         else:
             self._released.clear()
 
+    def _tell_arrivals(self, now_s: float) -> None:
+        """Tell the recorders how heartbeats arrived since the last time."""
+        for gaps in self._arrivals.take(now_s=now_s):
+            self._bus.publish(gaps)
+
     def _note_lag(self, late_s: float, now_s: float) -> None:
         late_s = max(0.0, late_s)
         if late_s >= self._lag_s or now_s - self._lag_seen_s > LAG_MEMORY_S:
             self._lag_s, self._lag_seen_s = late_s, now_s
         if self._turning.woke(late_s=late_s, now_s=now_s):
+            self._arrivals.stalled(now_s=now_s)
             self._say("self.stalled", "stall", late_s=round(late_s, 3))
 
     def _datagram_received(self, received: Received, now_s: float) -> None:
@@ -413,8 +426,10 @@ class MembershipService:
         if heard.leaving:
             self._agreement.silent(heard.peer)
             self._doubts.peer_gone(heard.peer)
+            self._arrivals.left(heard.peer)
         elif heard.report is not None:
             beat = self._hearing.newest[heard.peer]
+            self._arrivals.heard(heard.peer, incarnation=beat.incarnation, now_s=now_s)
             self._doubts.peer_heard(heard.peer, beat.reach, now_s=now_s)
             self._compare(heard.peer, beat, now_s)
 

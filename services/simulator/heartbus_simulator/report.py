@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from heartbus_simulator import gaps
 from heartbus_simulator.losing import Lost
 from heartbus_simulator.play import Happening, Play
 
@@ -96,8 +97,8 @@ def lines(document: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _part(part: Mapping[str, Any]) -> Iterable[str]:
-    if "gaps" in part:
-        yield from part["gaps"]
+    if "heartbeats" in part:
+        yield from gaps.lines(part)
         return
     for line in part["story"]:
         who = line["director"].split(".")[0]

@@ -14,15 +14,25 @@ import click
 
 from heartbus import log
 from heartbus.bus import BusUnreachableError
-from heartbus.cli.options import config_option, json_option, nats_option
+from heartbus.cli.options import config_option, json_option, nats_option, observer_name
 from heartbus.cli.status import collect
 from heartbus.config import ConfigError
 from heartbus.config.digest import config_digest
-from heartbus.events import CheckerState, DirectorStatus, IpvsState, MembershipState
+from heartbus.events import (
+    AskEvents,
+    CheckerState,
+    DirectorStatus,
+    HeartbeatGaps,
+    IpvsState,
+    MembershipState,
+    Message,
+)
+from heartbus.history.asking import NobodyError, opened
 from heartbus.model import TIMER_PROFILES, Cluster
 from heartbus.observer import ClusterView
+from heartbus.recording import ANSWER_EVENTS_MAX
 from heartbus.runner import EXIT_CONFIG, EXIT_MACHINE, fail, load_cluster
-from heartbus_simulator import report, words
+from heartbus_simulator import gaps, report, words
 from heartbus_simulator.losing import Loss, Seen, lose
 from heartbus_simulator.plan import Configured, left_out
 from heartbus_simulator.play import Now, UnlikeError, play
@@ -30,6 +40,8 @@ from heartbus_simulator.words import SentenceError, Wanted
 
 PLAYS: Final = 10
 FRESH_S: Final = 3.0
+DAY_S: Final = 86_400.0
+HISTORY_FILE: Final = Path("/var/lib/heartbus/history.db")
 EXIT_UNLIKE: Final = 1
 
 _EPILOG: Final = """\
@@ -108,6 +120,9 @@ def simulate(
     except SentenceError as error:
         click.echo(f"{program}: {error}", err=True)
         sys.exit(EXIT_CONFIG)
+    except NobodyError as error:
+        click.echo(f"{program}: {error}", err=True)
+        sys.exit(EXIT_MACHINE)
     except UnlikeError as error:
         click.echo(f"{program}: not played: {error}; see heartbus why", err=True)
         sys.exit(EXIT_UNLIKE)
@@ -127,8 +142,8 @@ def _document(
     if view is not None:
         remarks += _other_versions(cluster, view)
     if wanted.deadtime_s is not None:
-        raise SentenceError("no director has recorded heartbeats")
-    if wanted.servers:
+        parts = _recorded(wanted, cluster, nats, remarks)
+    elif wanted.servers:
         parts = _losses(wanted, cluster, _seen(cluster, view, now), plays)
     else:
         remarks += left_out(cluster)
@@ -136,6 +151,44 @@ def _document(
     at = time.strftime("%Y-%m-%d %H:%M:%S")
     state = f"{Path(cluster.source)}, all well" if view is None else f"the directors at {at}"
     return {"sentence": wanted.sentence, "state": state, "parts": parts, "remarks": remarks}
+
+
+def _recorded(
+    wanted: Wanted, cluster: Cluster, nats: str, remarks: list[str]
+) -> list[dict[str, Any]]:
+    """Play what the directors recorded of heartbeats with another deadtime."""
+    assert wanted.deadtime_s is not None
+    timers = cluster.membership.timers
+    if wanted.deadtime_s <= 2 * timers.keepalive_s:
+        raise SentenceError(
+            f"deadtime {wanted.deadtime_s:g} s is not above two keepalives of"
+            f" {timers.keepalive_s:g} s: one lost heartbeat would be a death"
+        )
+    messages, source = asyncio.run(_ask_for_gaps(nats, wanted.over_s))
+    remarks.append(f"from {source}; silence alone is played: the bus may delay a real death")
+    if not messages:
+        remarks.append("no heartbeats are recorded yet: each director tells them every 15 minutes")
+    return gaps.over(messages, timers=timers, deadtime_s=wanted.deadtime_s)
+
+
+async def _ask_for_gaps(nats: str, over_s: float) -> tuple[list[Message], str]:
+    """Return what was recorded, a day at a time because answers are bounded."""
+    now_s = time.time()
+    found: list[Message] = []
+    async with opened(
+        nats=nats, observer=observer_name(), node=None, file=None, fallback=HISTORY_FILE
+    ) as asked:
+        begin_s = now_s - over_s
+        while begin_s < now_s:
+            query = AskEvents(
+                since_s=begin_s,
+                until_s=min(begin_s + DAY_S, now_s),
+                kinds=(HeartbeatGaps.kind,),
+                limit=ANSWER_EVENTS_MAX,
+            )
+            found += (await asked.history.find(query)).messages
+            begin_s += DAY_S
+        return found, asked.history.source
 
 
 def _faults(wanted: Wanted, cluster: Cluster, now: Now, plays: int) -> list[dict[str, Any]]:

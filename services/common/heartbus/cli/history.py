@@ -19,6 +19,7 @@ from heartbus.cli.options import json_option, nats_option, observer_name
 from heartbus.cli.watch import text_line
 from heartbus.events import AskEvents, Message
 from heartbus.history.asking import Asked, Found, NobodyError, opened
+from heartbus.observer import RECORD_KINDS
 from heartbus.recording import ANSWER_EVENTS_MAX
 from heartbus.runner import EXIT_MACHINE
 
@@ -142,6 +143,8 @@ def history(
 
     found = run(ask, "heartbus history", nats, from_node, file, state_dir)
     for message in found.messages:
+        if message.body.kind in RECORD_KINDS and not subjects_:
+            continue
         if message.envelope.id in found.gaps and not as_json:
             service, node_ = message.envelope.service, message.envelope.node
             click.echo(f"(events of {service} on {node_} are missing here)")

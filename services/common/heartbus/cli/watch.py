@@ -13,7 +13,7 @@ from heartbus import codec, log
 from heartbus.bus import Inbox, bus_of_people
 from heartbus.cli.options import json_option, nats_option, observer_name, tell_if_unreachable
 from heartbus.events import EVENT_CLASSES, Message
-from heartbus.observer import PERIODIC_KINDS, all_subjects
+from heartbus.observer import PERIODIC_KINDS, RECORD_KINDS, all_subjects
 from heartbus.runner import EXIT_MACHINE
 
 _COLOURS = {
@@ -75,7 +75,7 @@ async def _watch(
         async with asyncio.timeout(for_s):
             printed = 0
             async for message in inbox:
-                if message.body.kind in PERIODIC_KINDS and not states:
+                if message.body.kind in PERIODIC_KINDS | RECORD_KINDS and not states:
                     continue
                 click.echo(_json_line(message) if as_json else text_line(message))
                 printed += 1
