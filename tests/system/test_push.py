@@ -68,6 +68,13 @@ class Push:
         self.file.write_text(self.text)
         self.version = config_digest(load(str(self.file)).cluster)
 
+    def rewrite(self, old: str, new: str) -> None:
+        """Write a part of the document otherwise."""
+        assert old in self.text
+        self.text = self.text.replace(old, new)
+        self.file.write_text(self.text)
+        self.version = config_digest(load(str(self.file)).cluster)
+
     def run(self, *options: str, timeout_s: float = 20.0) -> subprocess.CompletedProcess[str]:
         config = self.pair.configs["one"]
         words = ["config", "push", str(self.file), f"--config={config}", f"--timeout={timeout_s}"]
@@ -95,7 +102,7 @@ def test_a_document_goes_to_all_and_what_it_changes_is_shown_first(
     pair = fault.pair
     push = Push(pair, tmp_path, port=81)
     push.text += f"# {'x' * 998}\n" * 600  # more than two parts
-    push.file.write_text(push.text)
+    push.rewrite('"192.0.2.100/24"', '"192.0.2.100/24", "192.0.2.101/24"')
 
     done = push.run("--dry-run", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -106,6 +113,10 @@ def test_a_document_goes_to_all_and_what_it_changes_is_shown_first(
         assert said["digest"] == push.version
         assert name == VOTER or said["plans"]["checker"] == [
             "check of 192.0.2.8:9 (connect, every 10 s)"
+        ]
+        here = "held here" if name == fault.active else "not held here"
+        assert name == VOTER or said["plans"]["vip"] == [
+            f"192.0.2.101/24 comes to group vip, {here}"
         ]
     assert push.unchanged()
 
@@ -120,6 +131,11 @@ def test_a_document_goes_to_all_and_what_it_changes_is_shown_first(
         pair.observers[name].wait_for(
             lambda: set(push.versions().values()) == {push.version}, "all run it"
         )
+    wait_until(
+        lambda: "192.0.2.101/24" in pair.hosts[fault.active].run(["ip", "addr"]).stdout,
+        timeout_s=10.0,
+        what="the new address is there",
+    )
     assert not any(o.said(GroupGranted, since=fault.heard[n]) for n, o in pair.observers.items())
     fault.stays(for_s=0.1)
 

@@ -156,6 +156,23 @@ def test_what_an_earlier_life_left_of_a_group_that_goes_is_taken_away_first() ->
     assert director.holder.names == frozenset()
 
 
+def test_what_would_change_is_said_before_it_does() -> None:
+    director = held(BOTH)
+    assert director.holder.planned([BOTH]) == ()
+    other = ResourceGroup(name="www", preferred="b", resources=(VIP2,))
+    changed = replace(PLAIN, preferred="b", resources=(VIP1, VIP2))
+    assert director.holder.planned([changed]) == (
+        f"{VIP2.name} comes to group plain, held here",
+        f"{VIP3.name} goes from group plain, held here",
+        "group plain prefers b instead of a",
+    )
+    assert director.holder.planned([other]) == (
+        f"group www comes with {VIP2.name}, prefers b",
+        "group plain goes, held here",
+    )
+    assert director.holder.state().groups[0].name == "plain", "nothing was changed"
+
+
 ADDRESSES = tuple(AddressResource(address=f"192.0.2.{n}", prefix_len=24) for n in range(1, 5))
 SPECS = st.lists(st.sampled_from(ADDRESSES), unique=True, max_size=4).map(
     lambda found: replace(PLAIN, resources=tuple(found))

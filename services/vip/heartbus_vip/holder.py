@@ -55,7 +55,7 @@ from heartbus_vip.actions import (
 )
 from heartbus_vip.group import Group
 from heartbus_vip.news import LeaseBook, LeaseNews
-from heartbus_vip.regrouping import begun, forget_retired, regroup
+from heartbus_vip.regrouping import begun, forget_retired, planned, regroup
 from heartbus_vip.resource import ScriptEnd, ScriptResult, Verb
 from heartbus_vip.stopping import Next, Stopping
 
@@ -102,6 +102,10 @@ class Holder:
             if change.new and change.group.status is HoldStatus.HELD:
                 self._join(change.group, change.new, actions, now_s=now_s)
         return [*actions, *self.deadline_passed(now_s=now_s)]
+
+    def planned(self, groups: Collection[ResourceGroup]) -> tuple[str, ...]:
+        """Say what ``use_groups`` would change here."""
+        return tuple(planned(self._groups, groups))
 
     # --- what happened ---------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ once it is let go. The scripts of a group do not change here (``heartbus.reload`
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from heartbus.events import HoldStatus
@@ -64,6 +64,30 @@ def regroup(
         group.retired = True
         groups[name] = group
     return changes
+
+
+def planned(groups: Mapping[str, Group], wanted: Collection[ResourceGroup]) -> Iterator[str]:
+    """Say what ``regroup`` and what follows it would do here, a line for each address and group."""
+    names = {spec.name for spec in wanted}
+    for spec in wanted:
+        group = groups.get(spec.name)
+        if group is None:
+            addresses = ", ".join(a.name for a in spec.addresses) or "no address"
+            yield f"group {spec.name} comes with {addresses}, prefers {spec.preferred}"
+            continue
+        where = "held here" if group.running else "not held here"
+        old = group.spec
+        for address in spec.addresses:
+            if address not in old.addresses:
+                yield f"{address.name} comes to group {spec.name}, {where}"
+        for address in old.addresses:
+            if address not in spec.addresses:
+                yield f"{address.name} goes from group {spec.name}, {where}"
+        if spec.preferred != old.preferred:
+            yield f"group {spec.name} prefers {spec.preferred} instead of {old.preferred}"
+    for name, group in groups.items():
+        if name not in names:
+            yield f"group {name} goes, {'held here' if group.running else 'not held here'}"
 
 
 def _change(group: Group, spec: ResourceGroup) -> Change:

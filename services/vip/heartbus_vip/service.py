@@ -152,6 +152,10 @@ class VipService:
         self._tell_changes()
         self._changed.set()
 
+    def planned(self, wanted: Cluster) -> tuple[str, ...]:
+        """Say what ``take_up`` would change of the groups."""
+        return self._holder.planned(wanted.groups)
+
     async def run(self, *, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Hold and let go until ``stopping`` is set, then let go of everything."""
         with (
@@ -492,7 +496,7 @@ async def vip(context: Context) -> None:
     )
     callback = Callback(lambda: context.cluster.reload.callback, log=context.log)
     context.files_changed = callback.files_changed
-    context.take_up = service.take_up
+    context.take_up, context.dry_run = service.take_up, service.planned
     try:
         await service.run(stopping=context.stopping, ready=context.ready)
     finally:

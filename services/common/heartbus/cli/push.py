@@ -44,7 +44,7 @@ EXIT_REFUSED: Final = 1
 QUICK_S: Final = 5.0
 """How long an answer is waited for that needs no file to be read."""
 
-PLANNERS: Final = ("checker", "ipvs-agent")
+PLANNERS: Final = ("vip", "checker", "ipvs-agent")
 
 
 class PushError(Exception):
