@@ -1,0 +1,1 @@
+"""What bench-ipvs measures with whole programs: reloads, and reactions to failed checks."""
