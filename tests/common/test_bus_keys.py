@@ -272,13 +272,18 @@ def test_a_seed_that_is_none_is_named(director: Director, garbage: bytes) -> Non
 
 
 def test_a_seed_with_one_wrong_letter_is_noticed(director: Director) -> None:
-    seed = new_seed()
-    wrong = seed[:20] + ("A" if seed[20] != "A" else "B") + seed[21:]
     with pytest.raises(KeyFileError, match="not the seed of a user"):
-        public_of(wrong, Path("seed"))
+        public_of(with_a_wrong_letter(new_seed()), Path("seed"))
 
 
-@pytest.mark.parametrize("damage", ["UNOTAKEY", "\0" * 60, "U" * 56])
+def with_a_wrong_letter(key: str) -> str:
+    return key[:20] + ("A" if key[20] != "A" else "B") + key[21:]
+
+
+WRONG = with_a_wrong_letter(public_of(new_seed(), Path("seed")))
+
+
+@pytest.mark.parametrize("damage", ["UNOTAKEY", "\0" * 60, "U" * 56, WRONG])
 def test_a_user_whose_public_key_is_damaged_is_left_out_and_the_others_are_not(
     director: Director, damage: str
 ) -> None:
