@@ -209,6 +209,16 @@ def test_a_certificate_that_expires_is_told_before_and_after(director: Director)
     assert [s for s in said if "has expired" in s and "no VIP moves" in s]
 
 
+def test_a_seed_that_everybody_may_read_is_told(director: Director) -> None:
+    director.init("--ca")
+    assert director.run("check").exit_code == 0
+    file = director.keys / "vip" / "seed"
+    file.chmod(0o444)
+    done = director.run("check")
+    assert done.exit_code == 1
+    assert f"{file}: mode 444: every user of this host may read it" in done.stderr
+
+
 # --- changing keys -------------------------------------------------------------------------------
 
 
@@ -283,7 +293,9 @@ def with_a_wrong_letter(key: str) -> str:
 WRONG = with_a_wrong_letter(public_of(new_seed(), Path("seed")))
 
 
-@pytest.mark.parametrize("damage", ["UNOTAKEY", "\0" * 60, "U" * 56, WRONG])
+@pytest.mark.parametrize(
+    "damage", ["UNOTAKEY", "\0" * 60, "U" * 56, WRONG], ids=["word", "zeros", "us", "letter"]
+)
 def test_a_user_whose_public_key_is_damaged_is_left_out_and_the_others_are_not(
     director: Director, damage: str
 ) -> None:

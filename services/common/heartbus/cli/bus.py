@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -117,7 +119,10 @@ def check(config: str, node: str | None, bus_keys: Path) -> None:
         else "the heartbeat key"
     )
     click.echo(f"routes between directors: protected by {by}")
-    amiss = list(remarks(cluster, security, now_s=time.time()))
+    amiss = [
+        *remarks(cluster, security, now_s=time.time()),
+        *(said for user in security.users for said in _too_open(Key(bus_keys, user).file)),
+    ]
     for remark in amiss:
         click.echo(remark, err=True)
     sys.exit(EXIT_AMISS if amiss else 0)
@@ -130,6 +135,13 @@ def users() -> None:
     Exit code: 0.
     """
     click.echo(document(), nl=False)
+
+
+def _too_open(seed: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        mode = seed.stat().st_mode & 0o777
+        if mode & 0o007:
+            yield f"{seed}: mode {mode:o}: every user of this host may read it; chmod o= {seed}"
 
 
 def _seed(directory: Path, user: str, keys: tuple[str, ...]) -> str:
