@@ -355,3 +355,15 @@ def test_a_history_that_is_not_kept_is_an_alarm() -> None:
     assert told(("one", None)) == [("two", "its history is not kept: no recorder is heard")]
     full = "history.db: database or disk is full"
     assert told(("one", None), ("two", full)) == [("two", f"its history is not kept: {full}")]
+
+
+def test_a_history_that_does_not_reach_its_stream_is_an_alarm() -> None:
+    view = view_at(100.0)
+    state = RecorderState(
+        events=1, digest="d", since_s=0.0, size_bytes=1, stream_problem="no stream there"
+    )
+    view.see(Message(envelope=sample_envelope(state.kind), body=state), now_s=100.0)
+    (alarm,) = document(view, now_s=100.5)["alarms"]
+    assert alarm["kind"] == "history.unstreamed"
+    assert alarm["source"].endswith(".recorder")
+    assert "does not reach the stream: no stream there" in shown(view, now_s=100.5)

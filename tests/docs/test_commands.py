@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -21,7 +22,7 @@ from heartbus.cli.config import check, diff
 from heartbus.cli.described import Described, described
 from heartbus.cli.history import _document as history_document
 from heartbus.cli.json_forms import JSON_FORMS, LINES
-from heartbus.cli.manual import files
+from heartbus.cli.manual import files, man_page
 from heartbus.cli.status import document as status_document
 from heartbus.codec import to_map
 from heartbus.events import CommandOutcome, Message, NodeDead
@@ -143,6 +144,12 @@ def test_every_command_has_a_man_page_in_which_no_text_is_a_request() -> None:
             assert text.startswith(".TH "), name
             requests = {line.split()[0] for line in text.splitlines() if line[:1] in ".'"}
             assert requests <= {".TH", ".SH", ".PP", ".TP", ".nf", ".fi"}, name
+
+
+def test_text_that_looks_like_a_request_of_troff_is_text() -> None:
+    page = dataclasses.replace(PAGES[0], paragraphs=(".TH x", "'tis", "-r \\fB"))
+    lines = man_page(page).splitlines()
+    assert {"\\&.TH x", "\\&'tis", "\\-r \\efB"} <= set(lines)
 
 
 def test_completion_knows_commands_options_and_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +28,7 @@ from heartbus.events import (
 )
 from heartbus.history import keeping as keeping_module
 from heartbus.history.recorder import FILE, SERVICE, keep_history
+from heartbus.model import HistorySettings
 from heartbus.recording import ASKED_IDS_MAX
 from heartbus.runner import Context
 from heartbus.systemd import Notifier
@@ -85,7 +87,11 @@ class Recorded:
 
 @contextlib.asynccontextmanager
 async def recording(
-    server: NatsServer, directory: Path, *, node: str = "one"
+    server: NatsServer,
+    directory: Path,
+    *,
+    node: str = "one",
+    settings: HistorySettings | None = None,
 ) -> AsyncIterator[Recorded]:
     os.makedirs(directory, exist_ok=True)
     bus = NatsBus(url=server.url, node=node, service=SERVICE, incarnation=time.time_ns())
@@ -93,7 +99,7 @@ async def recording(
     context = Context(
         node=node,
         service=SERVICE,
-        cluster=cluster(),
+        cluster=dataclasses.replace(cluster(), history=settings or HistorySettings()),
         digest="",
         bus=bus,
         incarnation=1,

@@ -45,6 +45,14 @@ def test_every_gap_is_counted_and_the_long_ones_are_kept_with_their_time() -> No
     assert recorded.take(now_s=now_s + 3.0) == [], "it was taken"
 
 
+def test_of_many_long_gaps_the_longest_are_kept() -> None:
+    recorded = arrivals()
+    lengths_s = [0.3 + 0.01 * number for number in range(2 * LONGEST_KEPT)]
+    found = only(recorded, beat(recorded, *lengths_s))
+    assert [gap.length_s for gap in found.longest] == pytest.approx(lengths_s[LONGEST_KEPT:])
+    assert found.kept_above_s == pytest.approx(lengths_s[LONGEST_KEPT])
+
+
 def test_a_restart_or_a_leave_makes_no_gap() -> None:
     recorded = arrivals()
     now_s = beat(recorded, 0.1)

@@ -65,6 +65,7 @@ class RecorderState:
     ``digest``: of the ids of all events that are compared with peers. ``since_s``: events before
     this (senders' wall clocks, Unix epoch) are forgotten. ``waiting``: not written yet.
     ``missing``: known to have happened and not found anywhere. ``problem``: an alarm.
+    ``stream_problem``: why it does not reach the JetStream that the configuration names.
     """
 
     kind: ClassVar[str] = "state.recorder"
@@ -75,6 +76,7 @@ class RecorderState:
     waiting: int = 0
     missing: int = 0
     problem: str | None = None
+    stream_problem: str | None = None
 
 
 # --- queries and their answers -------------------------------------------------------------------

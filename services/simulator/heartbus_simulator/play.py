@@ -88,8 +88,6 @@ class _Stage(Cluster):
     def _hand(self, group: str, holder: str, epoch: int) -> None:
         """Let a director have a group, as after a restart of its membership."""
         host = self.hosts[holder]
-        for other in self.hosts.values():
-            other.disk.epochs[group] = epoch
         deadline_s = host.clock.now_s + self.setup.times.lease_s
         lease = Lease(group=group, epoch=epoch, deadline_monotonic_s=deadline_s)
         leases = host.leases.read()

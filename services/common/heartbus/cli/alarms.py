@@ -6,7 +6,7 @@ Sans-I/O. An alarm stands in a snapshot and is gone with the next one that does 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from rich.markup import escape
 from rich.table import Table
@@ -24,6 +24,8 @@ from heartbus.events import (
     VipConflict,
     VipState,
 )
+
+UNSTREAMED: Final = "history.unstreamed"
 
 
 def alarms(states: Iterable[tuple[str, MembershipState]]) -> list[dict[str, Any]]:
@@ -77,6 +79,15 @@ def recorder_alarms(
             "text": f"its history is not kept: {problem}",
         }
         for node, problem in sorted(problems.items())
+    ] + [
+        {
+            "kind": UNSTREAMED,
+            "seen_by": node,
+            "director": node,
+            "text": f"its history does not reach the stream: {state.stream_problem}",
+        }
+        for node, state in sorted(heard.items())
+        if state.stream_problem is not None
     ]
 
 

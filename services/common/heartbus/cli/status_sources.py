@@ -33,6 +33,7 @@ _OF_ALARM: Final[dict[str, type[State]]] = {
     ConfigSkew.kind: MembershipState,
     "checker.suspect": CheckerState,
     HistoryFailed.kind: RecorderState,
+    "history.unstreamed": RecorderState,
     VipConflict.kind: VipState,
 }
 

@@ -5,11 +5,22 @@ Sans-I/O.
 
 from __future__ import annotations
 
+import re
 from typing import Final
+from urllib.parse import urlsplit
 
 from heartbus.config.keys import Form, Key
 from heartbus.config.toml_table import Table
-from heartbus.model_history import DAYS_MAX, MEGABYTES_MAX, MEGABYTES_MIN, HistorySettings
+from heartbus.config.values import bad
+from heartbus.model_history import (
+    DAYS_MAX,
+    MEGABYTES_MAX,
+    MEGABYTES_MIN,
+    STREAM_SUBJECT,
+    HistorySettings,
+)
+
+_SUBJECT: Final = re.compile(r"[A-Za-z0-9_-]{1,32}(\.[A-Za-z0-9_-]{1,32}){0,7}")
 
 HISTORY_KEYS: Final = (
     Key(
@@ -34,7 +45,49 @@ HISTORY_KEYS: Final = (
         low=MEGABYTES_MIN,
         high=MEGABYTES_MAX,
     ),
+    Key(
+        path="history.stream",
+        form=Form.TEXT,
+        text="`nats://HOST:PORT` of a nats-server with JetStream: events go there as well.",
+        default="none",
+    ),
+    Key(
+        path="history.stream_subject",
+        form=Form.TEXT,
+        text="They are sent as `SUBJECT.vip.acquired`, …; a stream must take `SUBJECT.>`.",
+        default=STREAM_SUBJECT,
+    ),
+    Key(
+        path="history.stream_credentials",
+        form=Form.TEXT,
+        text="Credentials file of that server, mode 600, readable to the recorder.",
+        default="none",
+    ),
 )
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("nats", "tls") and bool(parts.hostname) and not parts.path
+        good = good and parts.port != 0 and not parts.password
+    except ValueError:
+        good = False
+    if not good:
+        raise bad(text, "nats://HOST:PORT or tls://HOST:PORT, without a password")
+    return text
+
+
+def _subject(text: str) -> str:
+    if not _SUBJECT.fullmatch(text):
+        raise bad(text, "words of letters, digits, '-' and '_' with dots between them")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise bad(text, "a path that begins with /")
+    return text
 
 
 def read_history(table: Table) -> HistorySettings:
@@ -43,6 +96,9 @@ def read_history(table: Table) -> HistorySettings:
     settings = HistorySettings(
         days=table.integer("days", 1, DAYS_MAX) or default.days,
         megabytes=table.integer("megabytes", MEGABYTES_MIN, MEGABYTES_MAX) or default.megabytes,
+        stream=table.text("stream", _url),
+        stream_subject=table.text("stream_subject", _subject) or default.stream_subject,
+        stream_credentials=table.text("stream_credentials", _path),
     )
     table.close()
     return settings

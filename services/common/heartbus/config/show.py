@@ -122,6 +122,9 @@ def _text(cluster: Cluster) -> Iterator[str]:
     )
     yield _row("Files", _when_read(cluster.reload))
     yield _row("History", f"{cluster.history.days} days, {cluster.history.megabytes} MB at most")
+    if cluster.history.stream is not None:
+        subjects = f"{cluster.history.stream_subject}.>"
+        yield _row("", f"also to the JetStream of {cluster.history.stream}, as {subjects}")
     yield from _ipvs(cluster.ipvs)
     yield from _rows("Checks", list(checking_in_words(cluster.checks)))
     for group in cluster.groups:

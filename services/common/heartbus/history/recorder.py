@@ -36,6 +36,7 @@ from heartbus.history.chains import Chains, Sender
 from heartbus.history.keeping import BATCH, Keeping
 from heartbus.history.records import record
 from heartbus.history.store import Store, StoreError
+from heartbus.history.streaming import Streamer
 from heartbus.observer import EVENT_SUBJECTS
 from heartbus.recording import ASKED_IDS_MAX, IDS_MAX
 from heartbus.runner import Context
@@ -66,6 +67,7 @@ class Recorder:
         self._agreement = Agreement()
         self._missing = 0
         self._tended_s = float("-inf")
+        self.streamer: Streamer | None = None
 
     def serve(self, events: Inbox, peers: Inbox) -> None:
         """Listen, and answer."""
@@ -236,6 +238,7 @@ class Recorder:
             waiting=self._keeping.waiting,
             missing=self._missing,
             problem=self._keeping.problem,
+            stream_problem=None if self.streamer is None else self.streamer.problem,
         )
 
 
@@ -266,12 +269,23 @@ async def keep_history(context: Context) -> None:
     events, peers = Inbox(messages_max=8 * BATCH), Inbox(messages_max=64)
     recorder.serve(events, peers)
     await keeping.tend()
-    work = (
+    work = [
         recorder.take_in(events),
         recorder.write(),
         recorder.hear_peers(peers),
         recorder.look(),
-    )
+    ]
+    if settings.stream is not None:
+        recorder.streamer = Streamer(
+            settings,
+            node=context.node,
+            find=keeping.find,
+            state_dir=context.state_dir,
+            wall=time.time,
+            log=context.log,
+            changed=bus.publish_state,
+        )
+        work.append(recorder.streamer.run())
     tasks = [asyncio.create_task(part) for part in work]
     context.ready()
     try:
