@@ -46,7 +46,7 @@ def configure(*, level: str = "info", stream: TextIO | None = None) -> None:
     if out.isatty():
         renderer = structlog.dev.ConsoleRenderer(pad_event_to=0)
     else:
-        renderer = structlog.processors.JSONRenderer()
+        renderer = _for_journal if _is_journal(out) else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -62,6 +62,28 @@ def configure(*, level: str = "info", stream: TextIO | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+
+
+PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""Of syslog(3), as ``journalctl --priority`` knows them."""
+
+_json: Final = structlog.processors.JSONRenderer()
+
+
+def _for_journal(
+    of: structlog.typing.WrappedLogger, name: str, fields: structlog.typing.EventDict
+) -> str:
+    """Return a line that begins with its priority, as sd-daemon(3) wants it."""
+    return f"<{PRIORITIES.get(fields.get('level', ''), 6)}>{_json(of, name, fields)!s}"
+
+
+def _is_journal(out: TextIO) -> bool:
+    """Return whether what is written there goes to journald: it says by which device and inode."""
+    try:
+        written = os.fstat(out.fileno())
+    except (OSError, ValueError):  # a stream of a test has no file
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{written.st_dev}:{written.st_ino}"
 
 
 def logger(**fields: object) -> structlog.typing.FilteringBoundLogger:
