@@ -20,6 +20,7 @@ from heartbus.bus_keys import (
     write_file,
 )
 from heartbus.cli.bus_init import init, rotate
+from heartbus.cli.bus_ready import ready
 from heartbus.cli.options import config_option
 from heartbus.config import ConfigError
 from heartbus.exits import EXIT_CONFIG, EXIT_MACHINE, fail
@@ -52,6 +53,7 @@ def bus() -> None:
 
 bus.add_command(init)
 bus.add_command(rotate)
+bus.add_command(ready)
 
 
 @bus.command("config", epilog="Example: heartbus bus config --config /etc/ha.d > nats-server.conf")
