@@ -57,6 +57,7 @@ install_to() {
 }
 install_to usr/lib/systemd/system deploy/systemd/*
 install_to usr/lib/sysusers.d deploy/sysusers.d/heartbus.conf
+install_to usr/lib/tmpfiles.d deploy/tmpfiles.d/heartbus.conf
 install_to usr/lib/modules-load.d deploy/modules-load.d/heartbus.conf
 mkdir -p "$stage"/usr/lib/sysctl.d
 install -m 644 deploy/sysctl.d/heartbus.conf "$stage"/usr/lib/sysctl.d/60-heartbus.conf
@@ -64,6 +65,7 @@ install_to usr/share/doc/heartbus README.md CHANGELOG.md docs/*.md docs/asyncapi
 install -m 644 deploy/README.md "$stage"/usr/share/doc/heartbus/deploying.md
 cp -r examples "$stage"/usr/share/doc/heartbus/examples
 install_to usr/share/doc/heartbus/examples/udev deploy/udev/60-heartbus.rules
+install_to usr/share/doc/heartbus/examples/systemd deploy/examples/*.conf
 install -m 644 deploy/debian/copyright "$stage"/usr/share/doc/heartbus/copyright
 install -m 644 deploy/debian/default "$stage"/etc/default/heartbus
 chmod 750 "$stage"/etc/heartbus
@@ -82,6 +84,7 @@ done
 (cd "$stage" && find . -path ./DEBIAN -prune -o -type f -print0 | sort -z |
     xargs -0 md5sum | sed 's, \./, ,') >"$stage"/DEBIAN/md5sums
 
-dpkg-deb --root-owner-group --build "$stage" "$deb" >/dev/null
+# HEARTBUS_DEB_ZIP=none: for who throws it away soon.
+dpkg-deb --root-owner-group -Z"${HEARTBUS_DEB_ZIP:-xz}" --build "$stage" "$deb" >/dev/null
 rm -rf "$stage"
 echo "deb: $deb, $(du -h "$deb" | cut -f1)"
