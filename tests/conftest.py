@@ -37,6 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("ipvs") and not (ipvs and root):
             reason = "this kernel has no ip_vs" if root else "not root, or no ip_vs here"
             item.add_marker(pytest.mark.skip(f"{reason}: make test boots one that has"))
+        elif item.get_closest_marker("machines") and not root:
+            item.add_marker(pytest.mark.skip("needs root: make test asks for it"))
         elif item.get_closest_marker("netns") and not root:
             item.add_marker(pytest.mark.skip("needs root: make test runs it in the lab kernel"))
 

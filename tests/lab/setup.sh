@@ -64,9 +64,9 @@ needs debootstrap debootstrap "the Debian package is installed into a system tha
 needs gcc "gcc libc6-dev" "spin, the model checker, preprocesses with it and writes a C program"
 needs node nodejs "an observer of the bus that is written in another language is tested"
 needs npm npm "fetches the NATS and msgpack packages of that observer"
-if ! [ -e /proc/net/ip_vs ] && ! modprobe -n -q ip_vs 2>/dev/null; then
-    needs linux.uml user-mode-linux "this kernel has no ip_vs, User-Mode Linux brings one that has"
-fi
+needs podman "podman runc" "images of heartbus are built and run, in directories of their own"
+needs linux.uml user-mode-linux "machines that boot with a systemd of their own; IPVS where this kernel has none"
+needs mke2fs e2fsprogs "their disks"
 
 # --- Python ------------------------------------------------------------------------------------
 
