@@ -320,6 +320,16 @@ def test_a_bus_with_keys_does_not_become_open_when_all_are_damaged(director: Dir
     assert director.conf.read_text().count("nkey: U") == 1  # of nobody
 
 
+def test_directories_that_a_package_made_close_nothing(tmp_path: Path) -> None:
+    director = Director(tmp_path)
+    for user in SERVICES:
+        (director.keys / user).mkdir(parents=True)
+    assert not read_security(director.keys, director.cluster).users
+    (director.keys / "observer" / "seed").parent.mkdir()
+    (director.keys / "observer" / "seed").touch()  # somebody has begun to make keys
+    assert read_security(director.keys, director.cluster).users
+
+
 @pytest.mark.parametrize("what", ["missing", "garbage", "of another"])
 def test_with_a_certificate_that_cannot_be_used_the_bus_stays_on_this_host(
     director: Director, what: str

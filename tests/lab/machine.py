@@ -84,7 +84,8 @@ WantedBy=multi-user.target
 class Machine:
     """One of them; ``files``: path in it -> content, laid over the Debian at every boot.
 
-    A unit whose content is None is masked. ``secrets`` are readable to the user heartbus alone.
+    What begins with #! may be run, a unit whose content is None is masked. ``secrets`` are readable
+    to the user heartbus alone.
     """
 
     def __init__(
@@ -285,6 +286,7 @@ class Machine:
                 path.symlink_to("/dev/null")
             else:
                 path.write_text(content)
+                path.chmod(0o755 if content.startswith("#!") else 0o644)
 
 
 def _number_of(base: Path, user: str) -> int:

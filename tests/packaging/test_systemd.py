@@ -71,6 +71,11 @@ resources = [
   {{ address = "{TUNNELLED}/24" }},
 ]
 
+[[groups]]
+name = "daemon"
+preferred = "one"
+resources = ["daemon"]
+
 [ipvs.sysctls]
 expire_quiescent_template = 1
 
@@ -95,6 +100,17 @@ real_servers = [{{ address = "{REAL_SERVER}:80", method = "ipip" }}]
 
 # The sandbox of units that start no program of others.
 SANDBOXED: Final = ("/etc/systemd/system/heartbus-vip.service.d/sandbox.conf",)
+
+# A service as Heartbeat started them: it forks, and knows itself whether it runs.
+RESOURCE_SCRIPT: Final = """\
+#!/bin/sh
+file=/run/daemon.pid
+case $1 in
+start) setsid sleep 10000 >/dev/null 2>&1 </dev/null & echo $! >$file ;;
+stop) [ ! -e $file ] || { kill $(cat $file); rm $file; } ;;
+status) [ -e $file ] && kill -0 $(cat $file) && echo running || echo stopped ;;
+esac
+"""
 
 WEB_UNIT: Final = """\
 [Service]
@@ -133,6 +149,7 @@ def cluster(installed: Debian) -> Iterator[Cluster]:
                 hostname=name,
                 address=f"{address}/24",
                 files={
+                    "/etc/ha.d/resource.d/daemon": RESOURCE_SCRIPT,
                     **(dict.fromkeys(SANDBOXED, sandbox) if name == "two" else {}),
                 },
                 secrets={"/etc/heartbus/heartbus.toml": CONFIGURATION},
@@ -194,6 +211,11 @@ def wait_for_vip(cluster: Cluster, holder: Machine, *, timeout_s: float) -> None
     )
 
 
+def test_systemd_has_nothing_to_say_of_the_units(installed: Debian) -> None:
+    units = [f"/lib/systemd/system/{unit}" for unit in (*UNITS, "heartbus.target")]
+    assert installed.said("systemd-analyze", "verify", "--man=no", *units) == ""
+
+
 def test_a_director_is_active_once_its_services_work(cluster: Cluster) -> None:
     wait_for_directors(cluster)
     wait_for_vip(cluster, cluster.one, timeout_s=30.0)
@@ -248,6 +270,13 @@ def test_a_service_sees_of_the_keys_of_the_bus_its_own_alone(cluster: Cluster) -
 
 def test_an_upgrade_restarts_every_service_and_no_client_notices(cluster: Cluster) -> None:
     one, before = cluster.one, pids(cluster.one)
+    wait_until(
+        lambda: one.run("test", "-s", "/run/daemon.pid", check=False).returncode == 0,
+        timeout_s=30.0,
+        period_s=0.5,
+        what="the resource script has started its daemon",
+    )
+    daemon = one.said("cat", "/run/daemon.pid")
     with ContinuousClient(cluster.client, VIP, period_s=0.1, timeout_s=5.0) as asking:
         asking.wait_for(5, since_s=0.0, timeout_s=30.0)
         one.run("/var/lib/dpkg/info/heartbus.postinst", "configure", "0.0.1", timeout_s=120.0)
@@ -258,6 +287,9 @@ def test_an_upgrade_restarts_every_service_and_no_client_notices(cluster: Cluste
     after = pids(one)
     assert not [unit for unit in UNITS if before[unit] == after[unit]]
     assert [a.error for a in attempts if not a.ok] == []
+    # What a resource script started is not vip's to end.
+    assert one.said("cat", "/run/daemon.pid") == daemon
+    assert one.said("cat", f"/proc/{daemon.strip()}/comm") == "sleep\n"
     assert answered_by(cluster.client, VIP) == one.mac
 
 

@@ -144,19 +144,31 @@ def user_name(user: str) -> str:
 
 
 def user_directories(directory: Path) -> tuple[str, ...]:
-    """Return every user that has a directory here.
+    """Return every user that has a directory here with anything in it.
+
+    Empty ones are made by the Debian package: a unit shows a service its own directory, which must
+    be there when it starts.
 
     Raises:
         KeyFileError: it cannot be read.
 
     """
     try:
-        names = sorted(entry.name for entry in directory.iterdir() if entry.is_dir())
+        names = sorted(
+            entry.name for entry in directory.iterdir() if entry.is_dir() and not _is_empty(entry)
+        )
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise KeyFileError(f"{directory}: {error.strerror}") from error
     return tuple(name for name in names if role_of(name) is not None)
+
+
+def _is_empty(directory: Path) -> bool:
+    try:
+        return next(directory.iterdir(), None) is None
+    except OSError:  # what we may not see is not nothing
+        return False
 
 
 def accepted(directory: Path, user: str) -> tuple[str, ...]:
