@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from heartbus.events import HoldStatus, Lease, ResourceStatus
 from heartbus.model import AddressResource, ResourceGroup
+from heartbus_vip.regrouping import FORGET_S
 from heartbus_vip.resource import ScriptEnd, ScriptResult
 from tests.vip.directors import GROUP, PLAIN, SETTINGS, UNWATCHED, VIP1, VIP2, Director, held
 
@@ -138,21 +139,32 @@ def test_a_group_that_goes_is_held_while_its_lease_stands_and_forgotten_then() -
     assert use(director) == []
     assert director.wanted == [VIP1.address]
     assert director.lease() == [("remove", VIP1.address), "vip.released"]
+    assert director.status is HoldStatus.RELEASED, "membership and hooks are told"
+    director.advance(FORGET_S - 0.1)
+    assert director.status is HoldStatus.RELEASED
+    director.advance(0.1)
     assert director.holder.state().groups == ()
     assert director.holder.names == frozenset()
 
 
-def test_a_group_that_is_not_held_is_forgotten_at_once() -> None:
+def test_a_group_that_comes_back_before_it_is_forgotten_is_as_any_other() -> None:
     director = Director(PLAIN)
     director.lease()
     use(director)
-    assert director.holder.names == frozenset()
+    director.advance(FORGET_S - 0.1)
+    use(director, PLAIN)
+    director.advance(FORGET_S)
+    assert director.holder.names == {"plain"}
+    use(director)
+    director.advance(FORGET_S - 0.1)
+    assert director.holder.names == {"plain"}
 
 
 def test_what_an_earlier_life_left_of_a_group_that_goes_is_taken_away_first() -> None:
     director = Director(PLAIN, present=[VIP1])
     assert use(director) == []
     assert director.lease() == [("remove", VIP1.address), "vip.released"]
+    director.advance(FORGET_S)
     assert director.holder.names == frozenset()
 
 

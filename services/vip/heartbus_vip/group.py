@@ -59,6 +59,7 @@ class Group:
     known: dict[Resource, tuple[ResourceStatus, str]] = field(default_factory=dict)
     joining: set[AddressResource] = field(default_factory=set)
     retired: bool = False
+    idle_since_s: float | None = None
 
     @property
     def running(self) -> bool:

@@ -138,7 +138,7 @@ class Holder:
                 self._stop_again(group, actions, now_s=now_s)
             if group.status is HoldStatus.HELD:
                 self._ask_for_state(group, actions, now_s=now_s)
-        forget_retired(self._groups)
+        forget_retired(self._groups, now_s=now_s)
         self._check()
         return actions
 

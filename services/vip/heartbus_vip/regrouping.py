@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from heartbus.events import HoldStatus
 from heartbus.model import AddressResource, ResourceGroup, ScriptResource, VipSettings
 from heartbus_vip.group import Group
 from heartbus_vip.monitor import Monitor
+
+FORGET_S: Final = 3.0
+"""Membership and hooks hear of a release by the snapshots, of which there is one each second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +110,13 @@ def _change(group: Group, spec: ResourceGroup) -> Change:
     return Change(group=group, new=new, gone=tuple(a for a in gone if a in group.installed))
 
 
-def forget_retired(groups: dict[str, Group]) -> None:
-    """Forget what is configured no more and let go; call it after deadlines."""
+def forget_retired(groups: dict[str, Group], *, now_s: float) -> None:
+    """Forget what is configured no more and let go, once everybody was told that it is let go."""
     for name, group in list(groups.items()):
-        idle = group.status in (HoldStatus.RELEASED, HoldStatus.FAILED)
-        if group.retired and idle and not group.left_over:
+        idle = group.status in (HoldStatus.RELEASED, HoldStatus.FAILED) and not group.left_over
+        if not (group.retired and idle):
+            group.idle_since_s = None
+        elif group.idle_since_s is None:
+            group.idle_since_s = now_s
+        elif now_s - group.idle_since_s >= FORGET_S:
             del groups[name]
