@@ -242,6 +242,18 @@ async def test_state_is_published_each_second_on_change_and_on_request(server: N
         assert answer.body == VipState(groups=())
 
 
+async def test_nobody_reads_its_own_snapshot(server: NatsServer) -> None:
+    """It may have thousands of verdicts; who listens to its peers by a pattern hears itself."""
+    async with clients(server, "checker", "vip") as (checker, vip):
+        own, others = Inbox(), Inbox()
+        checker.bus.subscribe([subjects.states_of_service("checker")], own)
+        vip.bus.subscribe([subjects.states_of_service("checker")], others)
+        checker.bus.serve_state(lambda: CheckerState(verdicts=()))
+        for _ in range(3):
+            await others.get()
+        assert own.get_nowait() is None
+
+
 async def test_state_is_published_again_when_the_bus_is_back(server: NatsServer) -> None:
     async with clients(server, "checker", "ipvs-agent") as (checker, agent):
         states = Inbox()

@@ -112,7 +112,7 @@ class ProbeMaker:
         check = target.check
         match check.type:
             case CheckType.CONNECT:
-                return self._stream(target, partial(ConnectOnly, target.endpoint))
+                return self._stream(target, ConnectOnly(target.endpoint).conversation)
             case CheckType.PING:
                 return PingProbe(
                     self._pings,
@@ -128,7 +128,7 @@ class ProbeMaker:
             case CheckType.COMBINED:
                 return AlternatingProbe(
                     self._negotiation(target),
-                    self._stream(target, partial(ConnectOnly, target.endpoint)),
+                    self._stream(target, ConnectOnly(target.endpoint).conversation),
                     connects=check.connects,
                     negotiate_timeout_s=target.timeout_s,
                     connect_timeout_s=target.connect_timeout_s or target.timeout_s,

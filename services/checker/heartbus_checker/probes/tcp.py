@@ -12,16 +12,21 @@ from . import Outcome
 
 
 class ConnectOnly:
-    """Says nothing."""
+    """Says nothing; remembers nothing, so that one serves all checks of a target."""
 
-    __slots__ = ("_endpoint",)
+    __slots__ = ("_accepted", "_label")
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+        self._label = f"connect to {endpoint}"
+        self._accepted = Outcome(passed=True, reason=f"{self._label}: accepted")
+
+    def conversation(self) -> ConnectOnly:
+        """Begin anew."""
+        return self
 
     def connected(self) -> Outcome:
         """Conclude: that was all."""
-        return Outcome(passed=True, reason=f"connect to {self._endpoint}: accepted")
+        return self._accepted
 
     def received(self, chunk: bytes) -> None:
         """Not reached: the conversation is over once connected."""
@@ -32,4 +37,4 @@ class ConnectOnly:
 
     def broken(self, how: str) -> Outcome:
         """Conclude: the connection broke."""
-        return Outcome(passed=False, reason=f"connect to {self._endpoint}: {how}")
+        return Outcome(passed=False, reason=f"{self._label}: {how}")
