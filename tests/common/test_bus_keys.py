@@ -380,6 +380,23 @@ def test_people_use_the_least_key_that_will_do(
         for_people(director.keys, Role.OPERATOR)
 
 
+def test_who_may_not_even_look_for_a_key_is_told_so(director: Director) -> None:
+    """As a user of the host where /etc/heartbus is closed to others."""
+    director.init()
+    director.directory.chmod(0o700 if os.geteuid() == 0 else 0)
+    try:
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        with pytest.raises(KeyFileError, match="run it as a user who may"):
+            for_people(director.keys, Role.OBSERVER, Role.OPERATOR)
+        with pytest.raises(KeyFileError, match="Permission denied"):
+            Key(director.keys, "observer").read()
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        director.directory.chmod(0o700)
+
+
 def test_a_certificate_is_good_although_the_other_clock_is_behind() -> None:
     now_s = time.time()
     ca = make_ca(now_s=now_s)

@@ -60,8 +60,6 @@ class Key:
             KeyFileError: it cannot be read, or is no seed.
 
         """
-        if not self.directory.is_dir():
-            return None
         try:
             text = _content(self.file)
         except FileNotFoundError:
@@ -101,7 +99,10 @@ def route_files(directory: Path) -> RouteFiles | None:
         ca=directory / ROUTE / "ca.pem",
     )
     every = (files.certificate, files.key, files.ca)
-    missing = [str(file) for file in every if not file.exists()]
+    try:
+        missing = [str(file) for file in every if not file.exists()]
+    except OSError as error:
+        raise KeyFileError(f"{directory / ROUTE}: {error.strerror}") from error
     if len(missing) == len(every):
         return None
     if missing:
@@ -206,7 +207,7 @@ def for_people(directory: Path, *wanted: Role) -> Key | None:
     if named is not None and role_of(user_name(named)) in wanted:
         return Key(directory, named)
     keys = [Key(directory, role.value) for role in wanted]
-    there = [key for key in keys if os.access(key.file, os.R_OK)]
+    there = [key for key in keys if os.access(key.file, os.R_OK, effective_ids=True)]
     if there:
         return there[0]
     if not _secured(directory):
@@ -218,10 +219,13 @@ def for_people(directory: Path, *wanted: Role) -> Key | None:
 
 
 def _secured(directory: Path) -> bool:
-    return any((directory / service / PUBLIC).exists() for service in (*SERVICES, *PEOPLE))
+    try:
+        return any((directory / user / PUBLIC).exists() for user in (*SERVICES, *PEOPLE))
+    except OSError:
+        return True  # it is closed to us: so there is something in it
 
 
-# --- keys: nkeys is loaded by those who have one, it costs 5 MB -----------------------------------
+# --- keys: nkeys is loaded by those who have one, it costs 1.3 MB ---------------------------------
 
 
 def new_seed() -> str:
