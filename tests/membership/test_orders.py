@@ -88,6 +88,37 @@ async def test_takeover_brings_it_back_and_waits_until_vip_holds_it(table: Bench
     assert holder(b) == "a"
 
 
+async def test_a_standby_that_takes_the_other_one_too_long_is_tried_again(table: Bench) -> None:
+    a, b = table.start("a", cluster_of("a", "b")), table.start("b", cluster_of("a", "b"))
+    obedient(a)
+    await until(lambda: {holder(a), holder(b)} == {"a"})
+    order = asyncio.create_task(a.bus.command(Standby(), timeout_s=10.0))
+    await until(lambda: any("kept" in e.reason for e in granted(a)))
+    assert not order.done()
+    obedient(b)  # its vip is slow no more
+    outcome = await order
+    assert (outcome.done, outcome.message) == (True, "moved")
+    assert {holder(a), holder(b)} == {"b"}
+
+
+async def test_a_standby_that_cannot_be_done_in_time_says_so_and_ends(table: Bench) -> None:
+    a, b = table.start("a", cluster_of("a", "b")), table.start("b", cluster_of("a", "b"))
+    obedient(a)
+    await until(lambda: {holder(a), holder(b)} == {"a"})
+    outcome = await a.bus.command(Standby(), timeout_s=2.0)
+    assert not outcome.done
+    assert outcome.message.startswith("not moved within ")
+    assert outcome.message.endswith("s: the other director did not take it in time")
+    assert outcome.holders == {GROUP: "a"}
+    before = len(granted(a))
+    await asyncio.sleep(1.5)  # longer than until another try; nothing may happen
+    assert len(granted(a)) == before
+
+
+def granted(director: RunningDirector) -> list[GroupGranted]:
+    return [e for e in director.bus.published if isinstance(e, GroupGranted)]
+
+
 async def test_a_standby_outlives_kill_9_of_membership_until_a_takeover(table: Bench) -> None:
     cluster = cluster_of("a", "b", failback=Failback.ON)
     a, b = await started(table, cluster)

@@ -28,6 +28,10 @@ from heartbus_membership.ownership import Ownership
 READY_WAIT_S: Final = 1.0
 """Who has just handed over, or just started, is ready a heartbeat or two later."""
 
+AGAIN_S: Final = 1.0
+"""A busy director may not take a group within the second that it has. An order is tried again, so
+long after, until the time of the command is over."""
+
 MEASURED_S: Final = 0.3
 """The giver tells the gap within some milliseconds; over a bus that is lost it never does."""
 
@@ -142,17 +146,41 @@ class Orders:
         self, groups: Collection[str], held: Collection[str], within_s: float, cause: str
     ) -> CommandOutcome:
         self._moves.clear()
-        self._carry_out(self._ownership.standby(groups, cause=cause, now_s=self._clock()))
+        begun_s = self._clock()
+        self._carry_out(self._ownership.standby(groups, cause=cause, now_s=begun_s))
         if not held:
             return self._outcome(groups, done=True, message=f"{self._node} holds none of them")
-        begun_s = self._clock()
-        done = await self._wait(
-            lambda: all(self._holder(g) not in (None, self._node) for g in held), within_s
-        )
-        told = "moved" if done else f"not moved within {within_s:g} s; it goes on{self._cold(held)}"
+        while not await self._ended(held, begun_s + within_s):
+            if await self._wait(lambda: self._gone(held), AGAIN_S):
+                break
+            if self._clock() + AGAIN_S > begun_s + within_s:
+                break  # no time for another try
+            self._carry_out(self._ownership.standby(groups, cause=cause, now_s=self._clock()))
+        done = self._gone(held)
+        if done:
+            told = "moved"
+        elif self._called_off(held):
+            told = f"not moved within {within_s:g} s: the other director did not take it in time"
+        else:
+            told = f"not moved within {within_s:g} s; it goes on{self._cold(held)}"
         took_s = self._clock() - begun_s
         measured = await self._measured(held) if done else ()
         return self._outcome(held, done=done, message=told, took_s=took_s, details=measured)
+
+    async def _ended(self, held: Collection[str], until_s: float) -> bool:
+        """Wait for a move; return False if it was called off before the time was over."""
+        await self._wait(
+            lambda: self._gone(held) or self._called_off(held), until_s - self._clock()
+        )
+        return not self._called_off(held)
+
+    def _gone(self, held: Collection[str]) -> bool:
+        return all(self._holder(g) not in (None, self._node) for g in held)
+
+    def _called_off(self, held: Collection[str]) -> bool:
+        return any(
+            self._holder(g) == self._node and not self._ownership.moves_away(g) for g in held
+        )
 
     def _cold(self, groups: Iterable[str]) -> str:
         """Return whom these groups wait for, in words."""

@@ -357,6 +357,10 @@ class Ownership:
         """Leave out what a reload took away while the command waited."""
         return [self._view.groups[name] for name in groups if name in self._view.groups]
 
+    def moves_away(self, group: str) -> bool:
+        """Whether a standby of a group stands; it ends when the other one took too long."""
+        return self._view.groups[group].standby
+
     def others_ready(self, group: str) -> list[str]:
         """Return the directors that would take a group, the next one first."""
         known = self._view.groups.get(group)
