@@ -18,6 +18,8 @@ from heartbus.bus import Inbox, NatsBus
 from heartbus.bus_keys import Key, keys_directory
 from heartbus.events import (
     CheckerState,
+    Command,
+    CommandOutcome,
     Event,
     Health,
     HoldStatus,
@@ -52,6 +54,7 @@ class Observer:
         self.view = ClusterView()
         self.events: deque[Message] = deque(maxlen=MESSAGES_MAX)
         self._changed = threading.Condition()
+        self._bus: NatsBus | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name=f"observer-{host.name}")
@@ -132,6 +135,26 @@ class Observer:
         """Return the newest snapshot of one director's membership."""
         return self.view.state(node, MembershipState)
 
+    def order(
+        self, node: str, service: str, command: Command, *, timeout_s: float
+    ) -> CommandOutcome:
+        """Give a command as the CLI does, without the start of a program; return its outcome.
+
+        An answer that the bus has lost is none: it is asked again, and what was done is done.
+
+        Raises:
+            AssertionError: nobody answers within three times ``timeout_s``.
+        """
+        ends_s = time.monotonic() + 3 * timeout_s
+        while time.monotonic() < ends_s:
+            if self._bus is not None and self._loop is not None and self._bus.connected:
+                asking = self._bus.request(node, service, command, timeout_s=timeout_s)
+                outcome = asyncio.run_coroutine_threadsafe(asking, self._loop).result()
+                if outcome is not None:
+                    return outcome
+            time.sleep(0.1)  # the bus comes back by itself; bounded by the loop's own limit
+        raise AssertionError(f"{node} did not answer {command.kind}")
+
     # --- hearing ---------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -151,6 +174,7 @@ class Observer:
             key=self._key,
         )
         bus.subscribe(all_subjects(states=True), inbox)
+        self._bus = bus
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(bus.run())
             async for message in inbox:

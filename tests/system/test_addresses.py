@@ -63,10 +63,10 @@ class Stage:
         ]
 
     def failed_of_move(self, to: str, *, since_s: float) -> list[Attempt]:
-        """Return the attempts that failed, but for those that the move found half-way."""
+        """Return the attempts begun since then that failed, but for those found half-way."""
         found = []
         for client in self.clients:
-            attempts = client.attempts(since_s=since_s)
+            attempts = [a for a in client.attempts(since_s=since_s) if a.started_s >= since_s]
             turned_s = min(a.started_s for a in attempts if a.page == to)
             found += [
                 a
@@ -205,6 +205,7 @@ def test_a_planned_move_refuses_no_connection_of_either_family(stage: Stage, fau
     which knows nothing of it. That is all that may happen: none is refused, none stays unanswered,
     and none that began after the new director answered one fails.
     """
+    stage.answered_by(fault.active)  # whatever an earlier test did has ended for both families
     for name in (fault.standby, fault.active):
         begun_s = time.monotonic()
         done = fault.pair.hosts[name].run([HEARTBUS, "takeover", "--node", name, "--json"])

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import pytest
 
-from heartbus.events import VipConflict, VipMoved
-from tests.lab.classic import HEARTBUS, VIP, ClassicCluster, full_name
+from heartbus.events import Standby, TakeOver, VipConflict, VipMoved
+from tests.lab.classic import VIP, ClassicCluster, full_name
 from tests.lab.client import Attempt, SteadyConnections
 from tests.lab.kernel import CHECKOUT
 from tests.lab.network import Host, Lab
@@ -30,6 +30,7 @@ from tests.lab.witness import Hold, Witness
 from tests.system.test_kill import TIMES
 
 MOVES: Final = int(os.environ.get("HEARTBUS_HANDOVERS", "4"))
+COMMANDS: Final[dict[str, Standby | TakeOver]] = {"standby": Standby(), "takeover": TakeOver()}
 PERIOD_S: Final = 0.005
 OPEN_S: Final = 0.3
 MOVED_MAX_S: Final = 60.0
@@ -113,17 +114,16 @@ def move(stage: Stage, number: int) -> dict[str, Any]:
     (other,) = set(stage.cluster.directors) - {active}
     command, told = ("standby", active) if number % 2 == 0 else ("takeover", other)
     begun_s, sent_again = time.monotonic(), retransmitted(stage.cluster.client)
-    director = stage.cluster.directors[told]
-    argv = [str(HEARTBUS), command, "--node", full_name(told), "--json"]
-    done = director.host.run(argv, timeout_s=MOVED_MAX_S, check=False)
-    outcome = json.loads(done.stdout)
-    assert outcome["done"], outcome
+    outcome = stage.observers[told].order(
+        full_name(told), "membership", COMMANDS[command], timeout_s=MOVED_MAX_S
+    )
+    assert outcome.done, outcome
     stage.witness.wait_for([other], timeout_s=MOVED_MAX_S)
     time.sleep(2 * OPEN_S)  # what was open during the move has been answered
     return {
         "command": command,
         "to": other,
-        "took_s": outcome["took_s"],
+        "took_s": outcome.took_s,
         "sent_again": retransmitted(stage.cluster.client) - sent_again,
         "begun_s": begun_s,
         "ended_s": time.monotonic(),
