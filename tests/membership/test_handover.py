@@ -114,6 +114,16 @@ def test_the_addresses_are_always_somewhere(order: str) -> None:
     assert revoke.reason.endswith("b has it")
 
 
+def test_a_handover_takes_one_epoch() -> None:
+    """Its announcements are enough; another epoch would say that two claimed the group."""
+    bench = Bench()
+    bench.standby()
+    bench.run(1.5, lambda: has_it(bench))
+    assert bench.phases == (Phase.NONE, Phase.HELD)
+    reasons = [e.reason for e in bench.effects["b"] if isinstance(e, Grant)]
+    assert reasons == ["a hands it over"]
+
+
 def test_the_giver_goes_on_until_the_vip_of_the_taker_holds_it() -> None:
     bench = Bench()
     bench.follows["b"] = False

@@ -105,6 +105,9 @@ def giver(view: View, group: KnownGroup) -> KnownPeer | None:
 def take(view: View, group: KnownGroup, peer: KnownPeer, now_s: float) -> Grant:
     """Let our vip take what is offered, for no longer than the handover may last."""
     group.phase = Phase.TAKING
+    if peer.report is not None:
+        # What it offers is no rival's claim: it needs no epoch above ours, and no other burst.
+        group.outbid[peer.name] = (peer.report.incarnation, peer.claim(group.rule.name).epoch)
     group.standby = group.ask_first = False
     group.lease_until_s = now_s + view.lease_s
     group.handover_ends_s = now_s + _limit_s(view)
