@@ -166,7 +166,13 @@ def test_a_director_without_processes_loses_the_vip_within_its_lifetime(
 
 
 def paused(fault: Fault, command: str | None, meanwhile: Callable[[], None]) -> None:
-    pids = fault.pair.signal_all(fault.active, signal.SIGSTOP, command)
+    """Pause a process of the active director, or all of them, while something is done.
+
+    The supervisor first: it would kill and restart who has not fed its watchdog for 15 s, and the
+    last time may have been half of that before the pause.
+    """
+    pids = fault.pair.signal_all(fault.active, signal.SIGSTOP, PROCESSES["supervisor"])
+    pids += fault.pair.signal_all(fault.active, signal.SIGSTOP, command)
     try:
         meanwhile()
     finally:

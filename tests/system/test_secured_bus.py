@@ -6,9 +6,10 @@ Real processes in network namespaces; the IPVS table is in memory. A witness vot
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -197,7 +198,7 @@ def test_keys_are_changed_on_a_director_that_holds_the_vip(fault: Fault) -> None
 
     def reload() -> None:
         seen = pair.processes[name].output().count("Reloaded server configuration")
-        subprocess.run(["kill", "-HUP", str(supervisor)], check=True)
+        os.kill(supervisor, signal.SIGHUP)
         wait_until(
             lambda: pair.processes[name].output().count("Reloaded server configuration") > seen,
             timeout_s=20.0,
@@ -230,7 +231,7 @@ def test_without_usable_credentials_a_director_goes_on_alone(fault: Fault) -> No
     since = len(pair.processes[name].output())
     server = pair.pids(name, "nats-server")
     for pid in server:  # it comes back, and knows none of them
-        subprocess.run(["kill", "-KILL", str(pid)], check=True)
+        os.kill(pid, signal.SIGKILL)
     wait_until(
         lambda: pair.processes[name].output()[since:].count('"bus.refused"') >= 4,
         timeout_s=20.0,
@@ -279,7 +280,7 @@ def test_an_expired_certificate_parts_the_buses_and_moves_no_vip(fault: Fault) -
     since = {n: len(process.output()) for n, process in pair.processes.items()}
     heard = {n: len(o.events) for n, o in pair.observers.items()}
     for pid in pair.pids(name, "nats-server"):
-        subprocess.run(["kill", "-KILL", str(pid)], check=True)
+        os.kill(pid, signal.SIGKILL)
     wait_until(
         lambda: all(
             "certificate has expired" in process.output()[since[n] :]
@@ -301,7 +302,7 @@ def test_an_expired_certificate_parts_the_buses_and_moves_no_vip(fault: Fault) -
     assert all(d.status == "alive" for d in state.directors)
     for file, text in good.items():
         write_file(file, text, mode=0o400 if file.name == "key.pem" else 0o644)
-    subprocess.run(["kill", "-HUP", str(pair.pids(name, "heartbus-up")[0])], check=True)
+    os.kill(pair.pids(name, "heartbus-up")[0], signal.SIGHUP)
     other = pair.observers[fault.standby]
     other.wait_for(
         lambda: (other.view.age_s(name, MembershipState, now_s=time.monotonic()) or 9) < 1.5,
