@@ -27,7 +27,8 @@ handover: setup  ## standby and takeover back and forth, MOVES=100 times, under 
 	@HEARTBUS_HANDOVERS=$(or $(MOVES),100) $(PYTHON) -m tests.lab.run -- \
 		$(PYTHON) -m pytest -q tests/system/test_handover_traffic.py
 
-demo: setup  ## the classic cluster, live, with failovers; TIMERS=classic|lan|fast, ARGS="…"
+demo:  ## the classic cluster, live, with failovers; TIMERS=classic|lan|fast, ARGS="…"
+	@tests/lab/setup.sh demo
 	@$(PYTHON) -m tests.lab.run -- $(PYTHON) -m tests.lab.demo $(if $(TIMERS),--timers $(TIMERS)) $(ARGS)
 
 docs: setup  ## write the generated pages anew: docs/asyncapi.yaml and those beside it

@@ -2,12 +2,15 @@
 # Everything that make test and make demo need on a Debian or Ubuntu machine, saying what and why.
 # Does nothing, and asks the network nothing, where all is there already.
 #
+#     setup.sh demo       only what make demo needs
 #     PYTHON=python3.12   use this interpreter for the virtual environment
 set -eu
 
 cd "$(dirname "$0")/../.."
 PATH="$PATH:/usr/sbin:/sbin"
 root=build/lab/root
+all=yes
+[ "${1:-}" != demo ] || all=no
 
 say() { echo "setup: $*"; }
 fail() {
@@ -59,14 +62,19 @@ needs() {
 needs ip iproute2 "hosts of the lab are network namespaces"
 needs modprobe kmod "loads ip_vs and the network devices of the lab"
 needs ipvsadm ipvsadm "the tests read the kernel's table with a program that is not ours"
-needs iptables-legacy iptables "directors that are real servers too mark what clients send"
-needs debootstrap debootstrap "the Debian package is installed into a system that has nothing else"
-needs gcc "gcc libc6-dev" "spin, the model checker, preprocesses with it and writes a C program"
-needs node nodejs "an observer of the bus that is written in another language is tested"
-needs npm npm "fetches the NATS and msgpack packages of that observer"
-needs podman "podman runc" "images of heartbus are built and run, in directories of their own"
-needs linux.uml user-mode-linux "machines that boot with a systemd of their own; IPVS where this kernel has none"
-needs mke2fs e2fsprogs "their disks"
+has_ipvs() { [ -e /proc/net/ip_vs ] || modprobe -n -q ip_vs 2>/dev/null; }
+has_ipvs || needs linux.uml user-mode-linux "this kernel has no ip_vs, and a kernel with it runs as a program"
+if [ $all = yes ]; then
+    needs linux.uml user-mode-linux "machines that boot with a systemd of their own"
+    needs mke2fs e2fsprogs "their disks"
+    needs iptables-legacy iptables "directors that are real servers too mark what clients send"
+    needs debootstrap debootstrap "the Debian package is installed into a system that has nothing else"
+    needs gcc "gcc libc6-dev" "spin, the model checker, preprocesses with it and writes a C program"
+    needs openssl openssl "the certificates of the bus are read with a program that is not ours"
+    needs node nodejs "an observer of the bus that is written in another language is tested"
+    needs npm npm "fetches the NATS and msgpack packages of that observer"
+    needs podman "podman runc" "images of heartbus are built and run, in directories of their own"
+fi
 
 # --- Python ------------------------------------------------------------------------------------
 
@@ -108,19 +116,6 @@ if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" >$stamp
 fi
 
-# --- Node packages: an observer of the bus, as a user would write it --------------------------------
-
-wanted="$(cat tests/observer/package.json tests/observer/package-lock.json | cksum)"
-stamp=build/observer/setup-stamp
-if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
-    say "fetching with npm into build/observer what tests/observer/package-lock.json pins"
-    mkdir -p build/observer
-    cp tests/observer/package.json tests/observer/package-lock.json build/observer/
-    (cd build/observer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
-        fail "npm could not install; see its messages above"
-    echo "$wanted" >$stamp
-fi
-
 # --- nginx, unpacked and not installed: an installed one would start a web server here -----------
 
 # fetch DIRECTORY PACKAGE: the archive of a package, from the lists that apt has
@@ -153,6 +148,21 @@ unpack_nginx() {
 }
 
 command -v nginx >/dev/null || [ -x $root/usr/sbin/nginx ] || unpack_nginx
+
+[ $all = yes ] || exit 0
+
+# --- Node packages: an observer of the bus, as a user would write it --------------------------------
+
+wanted="$(cat tests/observer/package.json tests/observer/package-lock.json | cksum)"
+stamp=build/observer/setup-stamp
+if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
+    say "fetching with npm into build/observer what tests/observer/package-lock.json pins"
+    mkdir -p build/observer
+    cp tests/observer/package.json tests/observer/package-lock.json build/observer/
+    (cd build/observer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+        fail "npm could not install; see its messages above"
+    echo "$wanted" >$stamp
+fi
 
 # --- spin, unpacked: the tests of the model are its only users ------------------------------------
 
