@@ -77,7 +77,7 @@ preferred = "one"
 resources = ["daemon"]
 
 [ipvs.sysctls]
-expire_quiescent_template = 1
+conn_reuse_mode = 0
 
 [[virtual_services]]
 address = "{VIP}:80"
@@ -234,8 +234,8 @@ def test_a_director_is_active_once_its_services_work(cluster: Cluster) -> None:
 
 
 def test_what_is_configured_of_the_kernel_is_set_from_the_sandbox(cluster: Cluster) -> None:
-    name = "net.ipv4.vs.expire_quiescent_template"
-    assert cluster.one.said("cat", "/proc/sys/" + name.replace(".", "/")) == "1\n"
+    name = "net.ipv4.vs.conn_reuse_mode"  # 1 by itself, and in no fragment
+    assert cluster.one.said("cat", "/proc/sys/" + name.replace(".", "/")) == "0\n"
     # Of the fragment of the package.
     assert cluster.one.said("cat", "/proc/sys/net/ipv4/conf/all/promote_secondaries") == "1\n"
 
