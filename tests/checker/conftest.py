@@ -22,6 +22,7 @@ from heartbus_checker.probes.http import HttpRequest
 from heartbus_checker.probes.pattern import ReceivePattern
 from heartbus_checker.probes.stream import StreamProbe, Streams
 from heartbus_checker.probes.tcp import ConnectOnly
+from tests.common.ports import free_port
 
 from .asking import Asker
 from .servers import STARTERS, RealServers
@@ -143,13 +144,6 @@ def find_nginx() -> Path:
     if found is None:
         pytest.fail(f"no nginx at {UNPACKED_NGINX} nor on PATH: run `make setup` first")
     return Path(found)
-
-
-def free_port() -> int:
-    """Return a loopback TCP port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait_until_listening(nginx: Nginx, log: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.checker.test_process import process
-from tests.common.nats import free_port
+from tests.common.ports import free_port
 
 
 def test_a_process_takes_up_what_changes_and_is_told_of_a_broken_file_once(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from heartbus.model import Check, CheckService, CheckType, Endpoint
 from heartbus_checker.probes import ProbeResult
 from heartbus_checker.probes.combined import AlternatingProbe
 from heartbus_checker.probes.ping import PingProbe, Pings
+from tests.common.ports import free_port
 
 from .asking import Asker
-from .conftest import free_port
 from .servers import RealServers
 
 SERVER = Endpoint(address="192.0.2.11", port=8080)

@@ -23,8 +23,9 @@ from heartbus_checker.probes.http import WIRE_BYTES_MAX, HttpRequest
 from heartbus_checker.probes.pattern import ReceivePattern
 from heartbus_checker.probes.smtp import SmtpGreeting
 from heartbus_checker.probes.stream import RECEIVE_BYTES
+from tests.common.ports import free_port
 
-from .conftest import Nginx, Prober, free_port
+from .conftest import Nginx, Prober
 
 TIMEOUT_S = 0.15
 LATE_S = 5.0

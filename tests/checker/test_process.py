@@ -38,9 +38,9 @@ from heartbus.testing import MemoryHub
 from heartbus_checker.running import check_real_servers
 from heartbus_checker.schedule import CONCURRENT_MAX
 from heartbus_checker.service import affordable_probes
+from tests.common.ports import free_port
 
 from .builders import http_check, real_server, virtual_service
-from .conftest import free_port
 
 STOP_S_MAX = 30.0
 """Far less than the checks of these tests may take."""

@@ -8,9 +8,9 @@ from typing import Any, Final
 import pytest
 
 from heartbus.model import CheckService, Endpoint, Page, Tls
+from tests.common.ports import free_port
 
 from .asking import Asker
-from .conftest import free_port
 from .hostile import relay
 from .servers import LOGIN, PAGE, PASSWORD, SECRET, RealServers
 

@@ -22,8 +22,7 @@ from heartbus_checker.probes.through_vip import (
     VipPath,
     VipPaths,
 )
-
-from .conftest import free_port
+from tests.common.ports import free_port
 
 MARK = 0x68620001
 TABLE = """\

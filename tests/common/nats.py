@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.common.ports import free_port
+
 
 async def arrived(client: Any) -> None:
     """Return once the server has taken what a plain client of nats-py published or subscribed.
@@ -21,13 +23,6 @@ async def arrived(client: Any) -> None:
     """
     await client.flush()
     await client.flush()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class NatsServer:

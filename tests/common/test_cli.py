@@ -15,7 +15,8 @@ import pytest
 from heartbus.bus import NatsBus
 from heartbus.events import NodeDead
 from tests.common.config_samples import classic_files, directory
-from tests.common.nats import NatsServer, free_port
+from tests.common.nats import NatsServer
+from tests.common.ports import free_port
 
 BIN = Path(sys.prefix) / "bin"
 COMMANDS = (

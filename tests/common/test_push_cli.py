@@ -12,7 +12,7 @@ from heartbus.cli.push import PushError, document, local_files
 from heartbus.config import load
 from heartbus.config.digest import config_digest
 from tests.common.config_samples import QUIET, directory
-from tests.common.nats import free_port
+from tests.common.ports import free_port
 
 HEARTBUS = Path(sys.prefix) / "bin" / "heartbus"
 DOCUMENT = """\

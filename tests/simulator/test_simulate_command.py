@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from heartbus_simulator.simulate_command import simulate
-from tests.common.nats import free_port
+from tests.common.ports import free_port
 from tests.simulator.clusters import ONE, TWO, configuration
 
 

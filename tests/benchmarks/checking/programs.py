@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.common.nats import NatsServer, free_port
+from tests.common.nats import NatsServer
+from tests.common.ports import free_port
 
 FIRST_S_MAX: Final = 180.0
 

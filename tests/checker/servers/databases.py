@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from tests.common.ports import free_ports
+
 from .launching import (
     LOGIN,
     PASSWORD,
@@ -14,7 +16,6 @@ from .launching import (
     Package,
     RealServer,
     RealServers,
-    free_ports,
     give_away,
     launch,
     run,

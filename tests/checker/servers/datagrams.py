@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from .launching import LOGIN, PASSWORD, SECRET, Package, RealServer, RealServers, free_ports, launch
+from tests.common.ports import free_ports
+
+from .launching import LOGIN, PASSWORD, SECRET, Package, RealServer, RealServers, launch
 
 UNBOUND: Final = Package("unbound", "/usr/sbin/unbound", "DNS checks ask a real server")
 FREERADIUS: Final = Package(

@@ -197,22 +197,6 @@ def stop(server: RealServer) -> None:
         server.process.wait()
 
 
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listens on, neither by TCP nor by UDP."""
-    found: list[int] = []
-    with ExitStack() as held:
-        while len(found) < count:
-            stream = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port = stream.getsockname()[1]
-            datagram = held.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-            try:
-                datagram.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found.append(port)
-    return found
-
-
 UDP_ONLY: Final = frozenset({"radius"})
 
 

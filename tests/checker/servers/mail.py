@@ -7,13 +7,14 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from tests.common.ports import free_ports
+
 from .launching import (
     LOGIN,
     PASSWORD,
     Package,
     RealServer,
     RealServers,
-    free_ports,
     give_away,
     launch,
 )

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from .launching import Package, RealServer, RealServers, free_ports, launch
+from tests.common.ports import free_ports
+
+from .launching import Package, RealServer, RealServers, launch
 
 PAGE: Final = "<h1>Test Page</h1>\n"
 SQUID: Final = Package(
