@@ -51,7 +51,7 @@ machines() {
 arguments="$*"
 
 # Here, and not in the first test that needs one: a test has two minutes.
-step "servers that the checks of the tests ask" $python -m tests.checker.real_servers
+step "servers that the checks of the tests ask" $python -m tests.checker.servers
 
 step "a Debian for package, units and images" machines $python -m tests.lab.debian
 

@@ -31,6 +31,7 @@ EXIM: Final = Package(
 VSFTPD: Final = Package("vsftpd", "/usr/sbin/vsftpd", "FTP checks ask a real server")
 
 
+JAMNNTPD: Final = Package("jamnntpd", "/usr/sbin/jamnntpd", "NNTP checks ask a real server")
 POSTFIX: Final = Package("postfix", "/usr/sbin/postfix", "SMTP checks ask a real server")
 POSTFIX_QUEUES: Final = (
     *("pid", "private", "public", "active", "incoming", "deferred", "defer", "bounce"),
@@ -176,9 +177,7 @@ def start_exim(_servers: RealServers, server: RealServer) -> RealServer:
 
 
 def start_jamnntpd(_servers: RealServers, server: RealServer) -> RealServer:
-    root, environment = Package(
-        "jamnntpd", "/usr/sbin/jamnntpd", "NNTP checks ask a real server"
-    ).unpacked()
+    root, environment = JAMNNTPD.unpacked()
     (server.ports["nntp"],) = free_ports(1)
     directory = server.directory
     (directory / "groups").write_text(f"local.test A 2:205/454.77 {directory}/area\n")
