@@ -33,7 +33,7 @@ _NETWORK: Final = frozenset(
         Kind.ISOLATE,
     }
 )
-_OF_OPERATORS: Final = frozenset({Kind.LINK_ONE_WAY})
+OF_OPERATORS: Final = frozenset({Kind.LINK_ONE_WAY})
 """Kinds that seeds leave out: what ONE_WAY and LINK do is worse."""
 
 _BUS: Final = frozenset({Kind.BUS_DOWN, Kind.BUS_OUT, Kind.ROUTE_CUT})
@@ -41,7 +41,7 @@ _BUS: Final = frozenset({Kind.BUS_DOWN, Kind.BUS_OUT, Kind.ROUTE_CUT})
 
 def draw_faults(setup: Setup, chance: random.Random) -> tuple[Fault, ...]:
     """Return at least five faults, in the order in which they begin; many overlap."""
-    kinds = [k for k in Kind if k not in _OF_OPERATORS and (setup.bus or k not in _BUS)]
+    kinds = [k for k in Kind if k not in OF_OPERATORS and (setup.bus or k not in _BUS)]
     kinds += [k for k in kinds if k in _NETWORK]  # twice as often: most of what is bad is there
     faults: list[Fault] = []
     begin_s = round(chance.uniform(0.2, 5.0), 2)
