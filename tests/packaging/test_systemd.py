@@ -293,6 +293,24 @@ def test_an_upgrade_restarts_every_service_and_no_client_notices(cluster: Cluste
     assert answered_by(cluster.client, VIP) == one.mac
 
 
+def test_any_one_unit_is_restarted_and_no_client_notices(cluster: Cluster) -> None:
+    one = cluster.one
+    with ContinuousClient(cluster.client, VIP, period_s=0.1, timeout_s=5.0) as asking:
+        asking.wait_for(5, since_s=0.0, timeout_s=30.0)
+        for unit in UNITS:
+            before = pids(one)
+            one.run("systemctl", "restart", unit, timeout_s=120.0)
+            wait_until(
+                lambda: active(one), timeout_s=60.0, period_s=1.0, what=f"all but {unit} and it"
+            )
+            after = pids(one)
+            assert [u for u in UNITS if before[u] != after[u]] == [unit]
+        asking.wait_for(5, since_s=time.monotonic(), timeout_s=30.0)
+        attempts = asking.attempts()
+    assert [a.error for a in attempts if not a.ok] == []
+    assert answered_by(cluster.client, VIP) == one.mac
+
+
 def test_a_service_that_hangs_is_started_again_by_the_watchdog(cluster: Cluster) -> None:
     unit = "heartbus-checker.service"
     drop_in = f"/run/systemd/system/{unit}.d"
