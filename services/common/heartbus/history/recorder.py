@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,6 +23,7 @@ from heartbus.events import (
     AskEvents,
     AskIds,
     AskRecent,
+    Event,
     FoundBuckets,
     FoundEvents,
     FoundIds,
@@ -51,6 +53,9 @@ TEND_PERIOD_S: Final = 60.0
 ASK_TIMEOUT_S: Final = 5.0
 BUCKETS_MAX: Final = 200
 """Hours that are compared in one go; the rest follows a little later."""
+
+UNSAID_MAX: Final = 16
+"""Of its own news that nobody could hear yet; the newest are kept."""
 
 
 class Recorder:
@@ -247,14 +252,23 @@ async def keep_history(context: Context) -> None:
     settings = context.cluster.history
     bus = context.bus
 
-    def failed(reason: str) -> None:
-        bus.publish(HistoryFailed(reason=reason))
+    # A damaged file is found at the start, before the bus is there: an alarm must not be lost.
+    unsaid: deque[Event] = deque(maxlen=UNSAID_MAX)
+
+    def say(event: Event | None = None) -> None:
+        if event is not None:
+            unsaid.append(event)
+        while unsaid and bus.connected:
+            bus.publish(unsaid.popleft())
         bus.publish_state()
+
+    def failed(reason: str) -> None:
+        say(HistoryFailed(reason=reason))
 
     def restored(lost: int) -> None:
-        bus.publish(HistoryRestored(lost=lost))
-        bus.publish_state()
+        say(HistoryRestored(lost=lost))
 
+    bus.on_connection(lambda connected: say() if connected else None)
     path = context.state_dir / FILE
     keeping = Keeping(
         Store(path, age_s=settings.age_s, bytes_max=settings.size_max_bytes),
