@@ -18,6 +18,7 @@ PACKAGES = (
     "heartbus_checker",
     "heartbus_ipvs_agent",
     "heartbus_membership",
+    "heartbus_simulator",
     "heartbus_vip",
 )
 COMMANDS = (
