@@ -10,24 +10,30 @@ from typing import Final
 
 RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 LOWEST: Final = 10_000
+_CHANCE: Final = random.SystemRandom()
+"""Not that of the module: hypothesis seeds it, so that two callers would draw the same ports."""
+_given: Final[set[int]] = set()
 
 
 def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on, neither by TCP nor by UDP.
 
     They lie below those that the kernel gives to clients: until the server listens, no connection
-    of another test can be given one.
+    of another test can be given one. None is returned twice, as its server may be slow to start.
     """
     highest = int(RANGE.read_text().split()[0]) - 1
     found: list[int] = []
     with ExitStack() as held:
         while len(found) < count:
-            port = random.randint(LOWEST, highest)
+            port = _CHANCE.randint(LOWEST, highest)
+            if port in _given:
+                continue
             with suppress(OSError):
                 held.enter_context(socket.create_server(("127.0.0.1", port)))
                 datagram = held.enter_context(socket.socket(type=socket.SOCK_DGRAM))
                 datagram.bind(("127.0.0.1", port))
                 found.append(port)
+                _given.add(port)
     return found
 
 
