@@ -70,6 +70,7 @@ if [ $all = yes ]; then
     needs iptables-legacy iptables "directors that are real servers too mark what clients send"
     needs debootstrap debootstrap "the Debian package is installed into a system that has nothing else"
     needs gcc "gcc libc6-dev" "spin, the model checker, preprocesses with it and writes a C program"
+    needs systemd-analyze systemd "what the units let a service do is judged by systemd"
     needs openssl openssl "the certificates of the bus are read with a program that is not ours"
     needs node nodejs "an observer of the bus that is written in another language is tested"
     needs npm npm "fetches the NATS and msgpack packages of that observer"

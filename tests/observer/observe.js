@@ -38,12 +38,17 @@ function checkDocument() {
   assert.ok(valid(document), JSON.stringify(valid.errors, null, 2));
 }
 
+// Node's own message differs from version to version, and where it is given one it shows no values.
+function differing(kind, decoded, written) {
+  return `${kind}: decoded ${JSON.stringify(decoded)}, but the document has ${JSON.stringify(written)}`;
+}
+
 function checkExamples() {
   const validator = validators();
   let count = 0;
   for (const [kind, message] of Object.entries(document.components.messages)) {
     const decoded = plain(decode(Buffer.from(message["x-msgpack"], "base64"), { useBigInt64: true }));
-    assert.deepStrictEqual(decoded, message.examples[0].payload, kind);
+    assert.deepStrictEqual(decoded, message.examples[0].payload, differing(kind, decoded, message.examples[0].payload));
     const valid = validator(kind);
     assert.ok(valid(decoded), `${kind}: ${JSON.stringify(valid.errors, null, 2)}`);
     count += 1;
