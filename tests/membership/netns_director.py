@@ -45,7 +45,7 @@ LINKS = {"pair": PAIR, "every-kind": EVERY_KIND}
 
 def say(line: dict[str, object]) -> None:
     """Print a line for the test to read."""
-    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.write(json.dumps(line, default=dataclasses.asdict) + "\n")
     sys.stdout.flush()
 
 
