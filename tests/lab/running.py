@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -57,10 +58,12 @@ def come_back(
 ) -> None:
     """Start linuxha1 again after it died; return when it could take over.
 
-    ``observer``: on the other director. A host that starts again has lost what it held.
+    ``observer``: on the other director. A host that starts again has lost what it held: its
+    addresses and, with /run, the leases, one of which may still stand so soon after the crash.
     """
     director = cluster.directors[ACTIVE]
     director.host.run(["ip", "addr", "flush", "dev", "eth0", "to", VIP])
+    shutil.rmtree(director.runtime_dir, ignore_errors=True)
     for link in director.host.links:
         link.heal()
     if ACTIVE in cluster.sorry and cluster.sorry[ACTIVE].stopped:
@@ -71,7 +74,8 @@ def come_back(
 
     def stands_by() -> bool:
         assert process.returncode is None, process.output()[began:]
-        assert cluster.vip_holders() == [STANDBY], f"{ACTIVE} took the VIP"
+        holders = cluster.vip_holders()
+        assert holders == [STANDBY], f"{holders} hold the VIP:\n{process.output()[began:]}"
         state = observer.membership(full_name(STANDBY))
         heard = {d.name: d.ready for d in state.directors} if state is not None else {}
         ready = "director.ready" in process.output()[began:] and heard.get(node, False)
