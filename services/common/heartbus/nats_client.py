@@ -74,6 +74,10 @@ class Connection:
             disconnected_cb=lost,
             closed_cb=lost,
         )
+        # A reset may end its read loop with an exception; ``lost`` tells of it, nobody asks for it.
+        reading = getattr(self.client, "_reading_task", None)
+        if reading is not None:
+            reading.add_done_callback(_ignore_result)
 
     async def subscribe(self, subject: str, callback: MessageCallback) -> None:
         """Call ``callback`` with what is said on a subject."""
