@@ -6,6 +6,7 @@ that does not run any more.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
@@ -17,7 +18,7 @@ PAGES_MAX: Final = 10_000
 S = TypeVar("S", CheckerState, IpvsState)
 
 
-class _Pages(Generic[S]):
+class _Pages(abc.ABC, Generic[S]):
     """The pages of one service of one director."""
 
     def __init__(self) -> None:
@@ -56,8 +57,9 @@ class _Pages(Generic[S]):
         return self._whole
 
     @staticmethod
+    @abc.abstractmethod
     def _joined(newest: S, pages: list[S]) -> S:
-        raise NotImplementedError
+        """Return the newest snapshot with what stands on all pages."""
 
 
 class TablePages(_Pages[IpvsState]):
